@@ -1,0 +1,1 @@
+//! Reverse-mode differentiation of a graph into a joint graph

@@ -1,0 +1,1 @@
+//! The properties every component must have, as proptest problems

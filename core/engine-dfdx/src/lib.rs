@@ -1,0 +1,1 @@
+//! The reference engine: primitives only, on dfdx tensors

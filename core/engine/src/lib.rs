@@ -1,0 +1,1 @@
+//! What an engine is, and the problems every engine must pass

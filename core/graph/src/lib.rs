@@ -1,0 +1,1 @@
+//! The typed graph: op set, shape rules, derivatives, text, verification

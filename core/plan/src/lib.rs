@@ -1,0 +1,1 @@
+//! Passes over a graph: inline composites, common subexpressions, dead code, lifetimes

@@ -1,0 +1,1 @@
+//! derive(Options): an option schema and its parser from a struct

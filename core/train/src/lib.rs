@@ -1,0 +1,2 @@
+//! Optimisers, schedules, data order, metrics and checkpoints.
+pub mod spec;

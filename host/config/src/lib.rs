@@ -1,0 +1,1 @@
+//! An experiment as RON: schema, spans, extends, overrides, provenance

@@ -1,0 +1,2 @@
+//! Facial-expression data sets, built-in faces, augmentation and loading.
+pub mod spec;

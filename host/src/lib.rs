@@ -1,0 +1,1 @@
+//! The workspace's program: run, resolve, graph, trace, bench and data audits

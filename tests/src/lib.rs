@@ -1,0 +1,1 @@
+//! Tests that cross crates: contracts, conformance, golden numbers, the command line
