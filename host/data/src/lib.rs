@@ -1,2 +1,27 @@
 //! Facial-expression data sets, built-in faces, augmentation and loading.
+
+mod affectnet;
+mod builtin;
+mod ckplus;
+mod fer2013;
+mod ferplus;
+mod folder;
+mod holdout;
+mod image_folder;
+mod open;
+mod rafdb;
+mod table;
+
+pub mod classes;
+pub mod dataset;
+pub mod error;
+pub mod faces;
+pub mod prior;
+pub mod rng;
 pub mod spec;
+pub mod votes;
+
+pub use dataset::{Dataset, ImageSource, Sample, Split};
+pub use error::{DataError, Result};
+pub use faces::contact_sheet;
+pub use open::open;
