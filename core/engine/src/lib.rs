@@ -1,1 +1,12 @@
-//! What an engine is, and the problems every engine must pass
+//! What an engine is: it compiles a verified graph into an executable and runs steps of it.
+//!
+//! Parameters and states live in a [`Store`], so that several executables (training, evaluation, other batch sizes) share them.
+//! Engines know no plugin, no config and no file.
+
+mod engine;
+mod philox;
+mod tensor;
+
+pub use engine::{Engine, EngineError, Executable, Feeds, Outputs, Precision, Result, Store};
+pub use philox::{Philox, uniform};
+pub use tensor::{Data, Tensor};

@@ -1,1 +1,25 @@
-//! The typed graph: op set, shape rules, derivatives, text, verification
+//! The typed graph: what a model, its loss and a whole training step are made of.
+//!
+//! Single assignment, concrete shapes, f64 attributes. Read in this order: [`types`](TensorType), [`attributes`](Attributes),
+//! [`op`](OpDef), [`graph`](Graph), [`builder`](Builder), then the op families under [`ops`].
+//!
+//! What is absent: engines, plugins, files. This crate knows what a computation means, not how it is run.
+
+mod attributes;
+mod builder;
+mod error;
+mod graph;
+mod init;
+mod op;
+pub mod ops;
+mod types;
+mod verify;
+
+pub use attributes::{Attribute, AttributeKind, Attributes};
+pub use builder::{Builder, ScopeGuard};
+pub use error::{GraphError, Result};
+pub use graph::{Argument, Definition, Graph, Node, Role, Value};
+pub use init::Init;
+pub use op::{ADJOINT_SUFFIX, AttributeDef, Call, Class, Decomposition, Meaning, Op, OpDef, Operands, Vjp, VjpRule};
+pub use types::{DType, MAX_ELEMENTS, MAX_RANK, TensorType};
+pub use verify::verify;
