@@ -35,10 +35,7 @@ pub fn read(root: &Path, classes: usize, shares: Shares, seed: u64) -> Result<Da
     );
     let mut set = Dataset::new(NAME, origin, owned(&AFFECTNET[..classes]));
     let (train, test) = if npy {
-        (
-            read_annotations(root, "train_set", &mut set)?,
-            read_annotations(root, "val_set", &mut set)?,
-        )
+        (read_annotations(root, "train_set", &mut set)?, read_annotations(root, "val_set", &mut set)?)
     } else {
         (read_list(root, "training.csv", &mut set)?, read_list(root, "validation.csv", &mut set)?)
     };
@@ -120,9 +117,7 @@ fn read_scalar(path: &Path) -> Result<usize> {
         Some("u8") => one::<u64>(open()?).and_then(|v| v.try_into().ok()),
         Some("f8") => one::<f64>(open()?).and_then(whole),
         Some("f4") => one::<f32>(open()?).and_then(|v| whole(f64::from(v))),
-        Some(text) if text.starts_with('U') => {
-            one::<String>(open()?).and_then(|v| v.trim().parse().ok())
-        }
+        Some(text) if text.starts_with('U') => one::<String>(open()?).and_then(|v| v.trim().parse().ok()),
         Some(text) if text.starts_with('S') => one::<Vec<u8>>(open()?)
             .and_then(|v| String::from_utf8(v).ok())
             .and_then(|v| v.trim_end_matches('\0').trim().parse().ok()),
@@ -149,14 +144,7 @@ fn read_list(root: &Path, name: &str, set: &mut Dataset) -> Result<Vec<Sample>> 
         .unwrap_or_else(|| root.to_path_buf());
     let mut table = Table::open(&path)?;
     let columns = if table.starts_with("subDirectory_filePath") {
-        table.columns([
-            "subDirectory_filePath",
-            "face_x",
-            "face_y",
-            "face_width",
-            "face_height",
-            "expression",
-        ])?
+        table.columns(["subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "expression"])?
     } else {
         [0, 1, 2, 3, 4, 6]
     };

@@ -67,13 +67,12 @@ pub(crate) fn check(spec: &BuiltinSpec) -> Result<()> {
 /// `n` class indices in the wanted proportion, every class at least once where `n` allows.
 fn quota(n: usize, imbalance: bool) -> Vec<usize> {
     let total: usize = FERPLUS_COUNTS.iter().sum();
-    let mut counts: [usize; 8] = std::array::from_fn(|c| {
-        if imbalance {
-            (n * FERPLUS_COUNTS[c] / total).max(usize::from(n >= 8))
-        } else {
-            n / 8
-        }
-    });
+    let mut counts: [usize; 8] =
+        std::array::from_fn(
+            |c| {
+                if imbalance { (n * FERPLUS_COUNTS[c] / total).max(usize::from(n >= 8)) } else { n / 8 }
+            },
+        );
     // Rounding leaves a few: the classes in order take them, most frequent first where there is an imbalance.
     let mut c = 0;
     while counts.iter().sum::<usize>() < n {

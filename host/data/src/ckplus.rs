@@ -31,8 +31,7 @@ pub fn read(root: &Path, shares: Shares, seed: u64) -> Result<Dataset> {
                 dataset: "CK+48",
                 path: path.clone(),
                 found: "does not say who is shown".into(),
-                expected: "a file name beginning with S and the subject's number, as in S010_004_00000017.png"
-                    .into(),
+                expected: "a file name beginning with S and the subject's number, as in S010_004_00000017.png".into(),
             })?;
             let mut sample = Sample::new(id_below(root, &path), ImageSource::file(path), label);
             sample.subject = Some(subject);

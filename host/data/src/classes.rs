@@ -3,19 +3,16 @@
 use crate::error::{DataError, Result};
 
 /// The eight expressions in the order of FERPlus, which is also the order of the prior table.
-pub const FERPLUS: [&str; 8] =
-    ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"];
+pub const FERPLUS: [&str; 8] = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"];
 
 /// FER2013's label numbers 0..=6.
 pub const FER2013: [&str; 7] = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"];
 
 /// RAF-DB's label numbers 1..=7.
-pub const RAF_DB: [&str; 7] =
-    ["surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"];
+pub const RAF_DB: [&str; 7] = ["surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"];
 
 /// AffectNet's label numbers 0..=7 (8 none, 9 uncertain and 10 no face are not expressions).
-pub const AFFECTNET: [&str; 8] =
-    ["neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt"];
+pub const AFFECTNET: [&str; 8] = ["neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt"];
 
 /// Other words for the FERPlus names, as data sets and people write them.
 const SYNONYMS: [(&str, usize); 14] = [

@@ -232,10 +232,9 @@ impl Dataset {
         }
         let [train, ..] = self.counts();
         match train.iter().position(|&n| n == 0) {
-            Some(class) => Err(DataError::EmptyClass {
-                dataset: self.name.clone(),
-                class: self.classes[class].clone(),
-            }),
+            Some(class) => {
+                Err(DataError::EmptyClass { dataset: self.name.clone(), class: self.classes[class].clone() })
+            }
             None => Ok(()),
         }
     }

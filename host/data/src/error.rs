@@ -89,11 +89,7 @@ impl DataError {
         move |source| Self::Io { doing, path, source }
     }
 
-    pub(crate) fn field(
-        field: impl Into<String>,
-        found: impl ToString,
-        expected: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn field(field: impl Into<String>, found: impl ToString, expected: impl Into<String>) -> Self {
         Self::Field { field: field.into(), found: found.to_string(), expected: expected.into() }
     }
 }

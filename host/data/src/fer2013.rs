@@ -37,10 +37,7 @@ pub fn read(root: &Path) -> Result<Dataset> {
 
 /// The pixel table of a root under either of its names.
 pub fn table_in(root: &Path) -> Option<PathBuf> {
-    ["fer2013.csv", "icml_face_data.csv"]
-        .into_iter()
-        .map(|name| root.join(name))
-        .find(|p| p.is_file())
+    ["fer2013.csv", "icml_face_data.csv"].into_iter().map(|name| root.join(name)).find(|p| p.is_file())
 }
 
 /// FER2013's words for the three splits.
@@ -65,20 +62,21 @@ pub fn read_table(path: &Path) -> Result<FaceTable> {
         }
         labels.push(label);
         let word = row.text(usage, "a usage")?;
-        splits.push(split_of(word).ok_or_else(|| {
-            row.error(format!("usage `{word}`"), "Training, PublicTest or PrivateTest")
-        })?);
+        splits.push(
+            split_of(word)
+                .ok_or_else(|| row.error(format!("usage `{word}`"), "Training, PublicTest or PrivateTest"))?,
+        );
         let before = all.len();
         for value in row.text(pixels, "pixels")?.split_ascii_whitespace() {
-            all.push(value.parse::<u8>().map_err(|_| {
-                row.error(format!("pixel `{value}`"), "integers 0..=255 separated by blanks")
-            })?);
+            all.push(
+                value
+                    .parse::<u8>()
+                    .map_err(|_| row.error(format!("pixel `{value}`"), "integers 0..=255 separated by blanks"))?,
+            );
         }
         if all.len() - before != PIXELS {
-            return Err(row.error(
-                format!("{} pixels", all.len() - before),
-                format!("{PIXELS} ({INLINE_SIDE} x {INLINE_SIDE})"),
-            ));
+            return Err(row
+                .error(format!("{} pixels", all.len() - before), format!("{PIXELS} ({INLINE_SIDE} x {INLINE_SIDE})")));
         }
     }
     Ok(FaceTable { pixels: Arc::new(all), splits, labels })

@@ -120,10 +120,7 @@ fn read_list(path: &Path, split: Split) -> Result<Vec<Vote>> {
     let mut rows = Vec::new();
     while let Some(row) = table.next_row()? {
         if row.len() != 12 {
-            return Err(row.error(
-                format!("{} fields", row.len()),
-                "12: image name, face box and ten votes",
-            ));
+            return Err(row.error(format!("{} fields", row.len()), "12: image name, face box and ten votes"));
         }
         let name = row.text(0, "an image name")?.to_owned();
         rows.push(Vote { name, split, votes: ten_votes(&row, std::array::from_fn(|i| i + 2))? });
@@ -139,15 +136,10 @@ fn read_new_csv(path: &Path) -> Result<Vec<Vote>> {
     let mut rows = Vec::new();
     while let Some(row) = table.next_row()? {
         let usage = row.text(columns[0], "a usage")?;
-        let split = fer2013::split_of(usage).ok_or_else(|| {
-            row.error(format!("usage `{usage}`"), "Training, PublicTest or PrivateTest")
-        })?;
+        let split = fer2013::split_of(usage)
+            .ok_or_else(|| row.error(format!("usage `{usage}`"), "Training, PublicTest or PrivateTest"))?;
         let name = row.text(columns[1], "an image name")?.to_owned();
-        rows.push(Vote {
-            name,
-            split,
-            votes: ten_votes(&row, std::array::from_fn(|i| columns[i + 2]))?,
-        });
+        rows.push(Vote { name, split, votes: ten_votes(&row, std::array::from_fn(|i| columns[i + 2]))? });
     }
     Ok(rows)
 }
@@ -168,12 +160,7 @@ fn require(path: &Path, expected: &str) -> Result<()> {
     if path.is_file() {
         return Ok(());
     }
-    Err(DataError::Layout {
-        dataset: NAME,
-        path: path.into(),
-        found: "is missing".into(),
-        expected: expected.into(),
-    })
+    Err(DataError::Layout { dataset: NAME, path: path.into(), found: "is missing".into(), expected: expected.into() })
 }
 
 /// Where the pixels come from.
@@ -234,9 +221,7 @@ impl Faces {
 
     fn of(&self, vote: &Vote) -> Result<ImageSource> {
         match self {
-            Self::Folders(folders) => {
-                Ok(ImageSource::file(folders[vote.split as usize].join(&vote.name)))
-            }
+            Self::Folders(folders) => Ok(ImageSource::file(folders[vote.split as usize].join(&vote.name))),
             Self::Table { pixels, rows, new_csv } => rows
                 .get(&vote.name)
                 .map(|&row| ImageSource::Inline { table: pixels.clone(), row })
@@ -252,7 +237,6 @@ impl Faces {
 
 /// Whether a folder holds at least one PNG (the published folders hold only `label.csv`).
 fn holds_images(folder: &Path) -> bool {
-    std::fs::read_dir(folder).is_ok_and(|entries| {
-        entries.flatten().any(|e| e.path().extension().is_some_and(|x| x == "png"))
-    })
+    std::fs::read_dir(folder)
+        .is_ok_and(|entries| entries.flatten().any(|e| e.path().extension().is_some_and(|x| x == "png")))
 }

@@ -32,10 +32,8 @@ pub fn subfolders(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Image files directly in `folder`, sorted, hidden ones left out.
 pub fn images(folder: &Path) -> Result<Vec<PathBuf>> {
-    let is_image = |p: &PathBuf| {
-        p.extension()
-            .is_some_and(|x| EXTENSIONS.contains(&x.to_string_lossy().to_lowercase().as_str()))
-    };
+    let is_image =
+        |p: &PathBuf| p.extension().is_some_and(|x| EXTENSIONS.contains(&x.to_string_lossy().to_lowercase().as_str()));
     Ok(entries(folder)?.into_iter().filter(|p| is_image(p) && !is_hidden(p)).collect())
 }
 

@@ -53,20 +53,16 @@ pub fn distribute(set: &mut Dataset, mut samples: Vec<Sample>, shares: Shares, s
         totals[sample.label] += 1;
     }
     let wanted_share = [1.0 - shares.validation - shares.test, shares.validation, shares.test];
-    let mut wanted: Vec<[f64; 3]> =
-        totals.iter().map(|&n| wanted_share.map(|share| share * n as f64)).collect();
+    let mut wanted: Vec<[f64; 3]> = totals.iter().map(|&n| wanted_share.map(|share| share * n as f64)).collect();
 
     let mut order: Vec<usize> = (0..classes).filter(|&c| totals[c] > 0).collect();
     order.sort_by_key(|&c| totals[c]);
     for class in order {
-        let (now, later): (Vec<_>, Vec<_>) =
-            groups.into_iter().partition(|g| g.iter().any(|s| s.label == class));
+        let (now, later): (Vec<_>, Vec<_>) = groups.into_iter().partition(|g| g.iter().any(|s| s.label == class));
         groups = later;
         for group in now {
             // The first of equals is training, so a class of one image is trained on.
-            let target = (0..3).fold(0, |best, s| {
-                if wanted[class][s] > wanted[class][best] + 1e-9 { s } else { best }
-            });
+            let target = (0..3).fold(0, |best, s| if wanted[class][s] > wanted[class][best] + 1e-9 { s } else { best });
             for sample in group {
                 wanted[sample.label][target] -= 1.0;
                 set.split_mut(Split::ALL[target]).push(sample);
@@ -89,8 +85,7 @@ mod tests {
         let mut all = Vec::new();
         for (label, &n) in per_class.iter().enumerate() {
             for i in 0..n {
-                let mut s =
-                    Sample::new(format!("{label}-{i:03}"), ImageSource::file("x".into()), label);
+                let mut s = Sample::new(format!("{label}-{i:03}"), ImageSource::file("x".into()), label);
                 s.subject = people.map(|p| format!("S{:03}", (i * 7 + label) % p));
                 all.push(s);
             }
@@ -109,10 +104,7 @@ mod tests {
     #[test]
     fn shares_are_held_class_by_class() {
         let [train, validation, test] = split(&[100, 50, 10], None, 3).counts();
-        assert_eq!(
-            (train, validation, test),
-            (vec![70, 35, 7], vec![10, 5, 1], vec![20, 10, 2])
-        );
+        assert_eq!((train, validation, test), (vec![70, 35, 7], vec![10, 5, 1], vec![20, 10, 2]));
     }
 
     #[test]

@@ -55,12 +55,10 @@ fn read_classes(root: &Path, folder: &Path, classes: &[String]) -> Result<Vec<Sa
     let mut samples = Vec::new();
     for class_folder in subfolders(folder)? {
         let class = name_of(&class_folder);
-        let label = classes.iter().position(|c| *c == class).ok_or_else(|| {
-            DataError::UnknownClass {
-                found: class.clone(),
-                place: folder.display().to_string(),
-                known: classes.join(", "),
-            }
+        let label = classes.iter().position(|c| *c == class).ok_or_else(|| DataError::UnknownClass {
+            found: class.clone(),
+            place: folder.display().to_string(),
+            known: classes.join(", "),
         })?;
         for path in images(&class_folder)? {
             samples.push(Sample::new(id_below(root, &path), ImageSource::file(path), label));

@@ -8,20 +8,28 @@ mod ferplus;
 mod folder;
 mod holdout;
 mod image_folder;
+mod image_set;
 mod open;
 mod rafdb;
 mod table;
 
+pub mod augment;
 pub mod classes;
 pub mod dataset;
+pub mod decode;
 pub mod error;
 pub mod faces;
+pub mod loader;
 pub mod prior;
 pub mod rng;
+pub mod sampler;
 pub mod spec;
 pub mod votes;
 
 pub use dataset::{Dataset, ImageSource, Sample, Split};
+pub use decode::Pixels;
 pub use error::{DataError, Result};
 pub use faces::contact_sheet;
+pub use image_set::ImageSet;
+pub use loader::{Batch, Loader, LoaderOptions};
 pub use open::open;

@@ -48,11 +48,9 @@ fn source(spec: &DataSpec) -> Source {
             "one folder a class with files named S<subject>_<sequence>_<frame>.png",
             "Ask the Affect Analysis Group (Pittsburgh) for CK+ and crop the last three frames of each sequence.",
         ),
-        DataSpec::ImageFolder { .. } => (
-            "ImageFolder",
-            "{train,validation,test}/<class>/<images>, or <class>/<images>",
-            "Put your images there.",
-        ),
+        DataSpec::ImageFolder { .. } => {
+            ("ImageFolder", "{train,validation,test}/<class>/<images>, or <class>/<images>", "Put your images there.")
+        }
         DataSpec::Builtin(_) => ("Built-in faces", "nothing", ""),
     };
     Source { name, layout, get }
@@ -79,11 +77,7 @@ pub fn open(spec: &DataSpec, seed: u64) -> Result<Dataset> {
     let mut set = read(spec, seed)?;
     let missing = set.look_up_files();
     if let [first, others @ ..] = missing.as_slice() {
-        return Err(DataError::MissingImages {
-            dataset: set.name,
-            first: first.clone(),
-            others: others.len(),
-        });
+        return Err(DataError::MissingImages { dataset: set.name, first: first.clone(), others: others.len() });
     }
     set.check_filled()?;
     Ok(set)
@@ -110,18 +104,12 @@ pub(crate) fn read(spec: &DataSpec, seed: u64) -> Result<Dataset> {
     match spec {
         DataSpec::FerPlus { root, votes, labels, .. } => ferplus::read(root, *votes, *labels),
         DataSpec::Fer2013 { root, .. } => fer2013::read(root),
-        DataSpec::RafDb { root, validation, .. } => {
-            rafdb::read(root, Shares::new(*validation, 0.0)?, seed)
-        }
+        DataSpec::RafDb { root, validation, .. } => rafdb::read(root, Shares::new(*validation, 0.0)?, seed),
         DataSpec::AffectNet { root, classes, validation, .. } => {
             affectnet::read(root, *classes, Shares::new(*validation, 0.0)?, seed)
         }
-        DataSpec::CkPlus { root, validation, test, .. } => {
-            ckplus::read(root, Shares::new(*validation, *test)?, seed)
-        }
-        DataSpec::ImageFolder { root, validation, test, .. } => {
-            image_folder::read(root, *validation, *test, seed)
-        }
+        DataSpec::CkPlus { root, validation, test, .. } => ckplus::read(root, Shares::new(*validation, *test)?, seed),
+        DataSpec::ImageFolder { root, validation, test, .. } => image_folder::read(root, *validation, *test, seed),
         DataSpec::Builtin(faces) => builtin::read(faces),
     }
 }

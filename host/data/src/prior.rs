@@ -43,12 +43,10 @@ impl PriorTable {
         let theirs = prior_rows(classes)?;
         let mut at = Vec::with_capacity(classes.len());
         for (class, wanted) in classes.iter().zip(&theirs) {
-            at.push(mine.iter().position(|m| m == wanted).ok_or_else(|| {
-                DataError::UnknownClass {
-                    found: class.clone(),
-                    place: "the prior table".into(),
-                    known: self.classes.join(", "),
-                }
+            at.push(mine.iter().position(|m| m == wanted).ok_or_else(|| DataError::UnknownClass {
+                found: class.clone(),
+                place: "the prior table".into(),
+                known: self.classes.join(", "),
             })?);
         }
         let rows = at
@@ -100,11 +98,7 @@ pub fn estimate_prior(samples: &[Sample]) -> Result<PriorTable> {
             expected: "votes on every expression; use FERPlus's published table instead".into(),
         });
     }
-    let rows = sums
-        .iter()
-        .zip(counts)
-        .map(|(row, n)| row.iter().map(|v| v / n as f64).collect())
-        .collect();
+    let rows = sums.iter().zip(counts).map(|(row, n)| row.iter().map(|v| v / n as f64).collect()).collect();
     Ok(PriorTable { rows, ..ferplus_prior() })
 }
 
@@ -115,9 +109,8 @@ pub fn prior_from_csv(path: &Path) -> Result<PriorTable> {
     let Some(header) = table.next_row()? else {
         return Err(bad(path, "an empty file", "a header `label,<class>,...`"));
     };
-    let classes = (1..header.len())
-        .map(|c| header.text(c, "a class name").map(str::to_owned))
-        .collect::<Result<Vec<_>>>()?;
+    let classes =
+        (1..header.len()).map(|c| header.text(c, "a class name").map(str::to_owned)).collect::<Result<Vec<_>>>()?;
     if let Some(unknown) = classes.iter().find(|c| ferplus_index(c).is_none()) {
         return Err(header.error(format!("class `{unknown}`"), format!("one of {}", FERPLUS.join(", "))));
     }
@@ -126,18 +119,17 @@ pub fn prior_from_csv(path: &Path) -> Result<PriorTable> {
     let mut rows = vec![Vec::new(); n];
     while let Some(row) = table.next_row()? {
         let name = row.text(0, "a class name")?;
-        let index = classes.iter().position(|c| c == name).ok_or_else(|| {
-            row.error(format!("row `{name}`"), format!("one of the columns {}", classes.join(", ")))
-        })?;
+        let index = classes
+            .iter()
+            .position(|c| c == name)
+            .ok_or_else(|| row.error(format!("row `{name}`"), format!("one of the columns {}", classes.join(", "))))?;
         if row.len() != n + 1 {
             return Err(row.error(format!("{} values", row.len() - 1), format!("{n}: the table is square")));
         }
         if !rows[index].is_empty() {
             return Err(row.error(format!("a second row `{name}`"), "each class once"));
         }
-        let values = (1..=n)
-            .map(|c| row.number::<f64>(c, "a share 0..=1"))
-            .collect::<Result<Vec<_>>>()?;
+        let values = (1..=n).map(|c| row.number::<f64>(c, "a share 0..=1")).collect::<Result<Vec<_>>>()?;
         if let Some(v) = values.iter().find(|v| !(0.0..=1.0).contains(*v)) {
             return Err(row.error(v.to_string(), "a share 0..=1"));
         }
@@ -154,9 +146,5 @@ pub fn prior_from_csv(path: &Path) -> Result<PriorTable> {
 }
 
 fn bad(path: &Path, found: impl Into<String>, expected: &str) -> DataError {
-    DataError::Prior {
-        place: path.display().to_string(),
-        found: found.into(),
-        expected: expected.into(),
-    }
+    DataError::Prior { place: path.display().to_string(), found: found.into(), expected: expected.into() }
 }

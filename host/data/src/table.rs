@@ -22,9 +22,10 @@ impl Row<'_> {
 
     /// Field `column`, trimmed; `what` says what it should be.
     pub fn text(&self, column: usize, what: &str) -> Result<&str> {
-        self.record.get(column).map(str::trim).ok_or_else(|| {
-            self.error(format!("{} fields", self.len()), format!("{what} as field {}", column + 1))
-        })
+        self.record
+            .get(column)
+            .map(str::trim)
+            .ok_or_else(|| self.error(format!("{} fields", self.len()), format!("{what} as field {}", column + 1)))
     }
 
     /// Field `column` as a number.
@@ -65,30 +66,22 @@ impl Table {
 
     /// Whether the first record begins with this word.
     pub fn starts_with(&self, word: &str) -> bool {
-        self.first
-            .as_ref()
-            .and_then(|r| r.get(0))
-            .is_some_and(|f| f.trim_start_matches('\u{feff}').trim() == word)
+        self.first.as_ref().and_then(|r| r.get(0)).is_some_and(|f| f.trim_start_matches('\u{feff}').trim() == word)
     }
 
     /// Takes the first record as header and finds each name's column, in any order and whatever the blanks and case.
     pub fn columns<const N: usize>(&mut self, names: [&str; N]) -> Result<[usize; N]> {
         let header = self.first.take().unwrap_or_default();
-        let found: Vec<String> = header
-            .iter()
-            .map(|f| f.trim_start_matches('\u{feff}').trim().to_lowercase())
-            .collect();
+        let found: Vec<String> =
+            header.iter().map(|f| f.trim_start_matches('\u{feff}').trim().to_lowercase()).collect();
         let mut columns = [0; N];
         for (column, name) in columns.iter_mut().zip(names) {
-            *column =
-                found.iter().position(|f| *f == name.to_lowercase()).ok_or_else(|| {
-                    DataError::Row {
-                        path: self.path.clone(),
-                        line: 1,
-                        found: format!("the columns `{}`", found.join(",")),
-                        expected: format!("a column `{name}`"),
-                    }
-                })?;
+            *column = found.iter().position(|f| *f == name.to_lowercase()).ok_or_else(|| DataError::Row {
+                path: self.path.clone(),
+                line: 1,
+                found: format!("the columns `{}`", found.join(",")),
+                expected: format!("a column `{name}`"),
+            })?;
         }
         Ok(columns)
     }

@@ -16,8 +16,7 @@ pub fn annotate(class: usize, seed: u64) -> Votes {
         for _ in 0..10 {
             votes[vote(class, &mut draws)] += 1;
         }
-        if matches!(decide(&votes, LabelMode::Majority), Verdict::Label { label, .. } if label == class)
-        {
+        if matches!(decide(&votes, LabelMode::Majority), Verdict::Label { label, .. } if label == class) {
             return votes;
         }
     }

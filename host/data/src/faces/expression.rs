@@ -87,7 +87,8 @@ impl Expression {
                 e.forehead = 0.8;
                 e.eye_open = 1.6;
                 e.mouth_width = 0.66;
-                e.open = 0.24 + 0.14 * variant;
+                e.open = 0.22 + 0.14 * variant;
+                e.square = 0.45;
                 e.teeth = 0.12;
             }
             3 => {

@@ -44,12 +44,7 @@ impl FaceRecipe {
         let over = if self.size <= 96 { 2 } else { 1 };
         let side = self.size * over;
         let step = 2.0 / side as f32;
-        let painter = Painter {
-            expression: &expression,
-            person: &person,
-            scene: &scene,
-            edge: (1.4 * step).max(0.012),
-        };
+        let painter = Painter::new(&expression, &person, &scene, step);
         let mut tones = vec![0.0f32; self.size * self.size];
         let share = 1.0 / (over * over) as f32;
         for row in 0..side {

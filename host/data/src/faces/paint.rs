@@ -7,11 +7,13 @@ use super::person::{Person, Scene};
 
 /// A face ready to be painted at any point.
 pub struct Painter<'a> {
-    pub expression: &'a Expression,
-    pub person: &'a Person,
-    pub scene: &'a Scene,
+    expression: &'a Expression,
+    person: &'a Person,
+    scene: &'a Scene,
+    /// Sine and cosine of the scene's roll.
+    roll: [f32; 2],
     /// Width of a soft edge in face units.
-    pub edge: f32,
+    edge: f32,
 }
 
 fn mix(from: f32, to: f32, share: f32) -> f32 {
@@ -31,13 +33,18 @@ fn crease(x: f32, y: f32, a: [f32; 2], b: [f32; 2], bend: f32, width: f32) -> f3
     if !(-0.2..=1.2).contains(&along) {
         return 0.0;
     }
-    let across =
-        ((y - a[1]) * dx - (x - a[0]) * dy) / length - bend * 4.0 * along * (1.0 - along);
+    let across = ((y - a[1]) * dx - (x - a[0]) * dy) / length - bend * 4.0 * along * (1.0 - along);
     let near = 1.0 - (across / width).powi(2);
     if near <= 0.0 { 0.0 } else { near * smooth(-0.2, 0.1, along) * smooth(1.2, 0.9, along) }
 }
 
-impl Painter<'_> {
+impl<'a> Painter<'a> {
+    /// `step` is the distance of two sample points in face units; edges are at least a little softer than it.
+    pub fn new(expression: &'a Expression, person: &'a Person, scene: &'a Scene, step: f32) -> Self {
+        let (sin, cos) = scene.roll.sin_cos();
+        Self { expression, person, scene, roll: [sin, cos], edge: (1.4 * step).max(0.012) }
+    }
+
     /// 1 inside (negative distance), 0 outside, soft over one edge width.
     fn cover(&self, distance: f32) -> f32 {
         (0.5 - distance / self.edge).clamp(0.0, 1.0)
@@ -45,11 +52,11 @@ impl Painter<'_> {
 
     /// Tone 0..=1 at image point (`u`, `v`), both within -1..=1.
     pub fn tone(&self, u: f32, v: f32) -> f32 {
-        let (p, s) = (self.person, self.scene);
+        let s = self.scene;
         let backdrop = mix(s.background[0], s.background[1], 0.5 + 0.35 * u + 0.15 * v);
         // Inverse of the camera: shift, roll, scale.
         let (cu, cv) = (u - s.shift[0], v - s.shift[1]);
-        let (sin, cos) = s.roll.sin_cos();
+        let [sin, cos] = self.roll;
         let hx = (cos * cu + sin * cv) / s.scale;
         let y = (cos * cv - sin * cu) / s.scale;
         // A turned head slides its features to one side, most in the middle where the head is nearest.
@@ -64,7 +71,11 @@ impl Painter<'_> {
             let face = if outline < 0.12 { self.face(x, fy, hx, y) } else { 0.0 };
             tone = mix(tone, face, head);
         }
-        mix(tone, self.hair_tone(hx, y), self.hair_cover(hx, y, outline)) * s.gain
+        let hair = self.hair_cover(hx, y, outline);
+        if hair > 0.0 {
+            tone = mix(tone, self.hair_tone(hx, y), hair);
+        }
+        tone * s.gain
     }
 
     /// Signed distance to the outline of the head, approximately.
@@ -119,11 +130,9 @@ impl Painter<'_> {
         tone *= self.nose(x, y);
         let eye_line = -p.eye_height;
         if y > eye_line - 0.62 && y < eye_line + 0.28 {
-            // Each half of the face is painted as the left half, mirrored.
-            let side = usize::from(x > 0.0);
-            let mx = x.abs();
-            tone = self.eye(tone, mx, y, e, side);
-            tone = self.brow(tone, mx, y, side);
+            // Each half of the face is painted as the right half, mirrored.
+            tone = self.eye(tone, x.abs(), y);
+            tone = self.brow(tone, x.abs(), y, usize::from(x > 0.0));
         }
         let reach = 0.22 + e.open;
         if y > p.mouth_height - reach - 0.1 && y < p.mouth_height + reach + 0.25 {
@@ -193,12 +202,11 @@ impl Painter<'_> {
         let nx = (x.abs() - 0.5 * p.nose_width) / (0.4 * p.nose_width);
         let ny = (y - tip) / 0.032;
         let nostril = self.cover(((nx * nx + ny * ny).sqrt() - 1.0) * 0.035);
-        (1.0 + 0.10 * ridge) * (1.0 - shadow_side * side) * (1.0 - 0.2 * under)
-            * (1.0 - 0.6 * nostril)
+        (1.0 + 0.10 * ridge) * (1.0 - shadow_side * side) * (1.0 - 0.2 * under) * (1.0 - 0.6 * nostril)
     }
 
-    fn eye(&self, skin: f32, mx: f32, y: f32, e: &Expression, _side: usize) -> f32 {
-        let p = self.person;
+    fn eye(&self, skin: f32, mx: f32, y: f32) -> f32 {
+        let (p, e) = (self.person, self.expression);
         let (cx, cy) = (p.eye_distance, -p.eye_height);
         let t = (mx - cx) / p.eye_width;
         if !(-1.5..=1.5).contains(&t) || (y - cy).abs() > 0.26 {
@@ -269,7 +277,7 @@ impl Painter<'_> {
         let arch = 1.0 - bow * bow;
         // Corners move, the middle stays; a smile's line is a parabola, a one-sided one bends on its side only.
         let line = p.mouth_height - e.corners[side] * bow * bow + 0.25 * (e.corners[0] + e.corners[1]) * 0.5;
-        let gap = arch.powf(mix(0.75, 0.25, e.square)) * e.open;
+        let gap = if e.open > 0.0 { arch.powf(mix(0.75, 0.25, e.square)) * e.open } else { 0.0 };
         let top = line - 0.35 * gap - e.upper_lip * arch;
         let bottom = line + 0.65 * gap;
         let lip = p.lip_weight * (1.0 - 0.75 * e.press.clamp(0.0, 1.0)) * arch.sqrt();

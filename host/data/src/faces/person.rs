@@ -37,9 +37,7 @@ pub struct Person {
 
 impl Person {
     pub fn draw(difficulty: f32, draws: &mut Draws) -> Self {
-        let mut around = |middle: f32, spread: f32| {
-            middle + spread * difficulty * draws.range(-1.0, 1.0)
-        };
+        let mut around = |middle: f32, spread: f32| middle + spread * difficulty * draws.range(-1.0, 1.0);
         let mut person = Self {
             head_width: around(0.74, 0.07),
             head_height: around(0.98, 0.06),
@@ -103,7 +101,7 @@ impl Scene {
         let mut scene = Self {
             shift: [spread(0.035), spread(0.035)],
             roll: spread(0.075),
-            scale: 1.0 + spread(0.04),
+            scale: 1.08 + spread(0.04),
             yaw: spread(0.28),
             nod: spread(0.02),
             light: [spread(0.30), -0.15 + spread(0.2)],
