@@ -45,7 +45,10 @@ impl Checks<'_> {
     fn rule(&mut self, holds: bool, path: &str, rule: &str) {
         if !holds {
             let node = self.tree.at(path);
-            let found = node.map_or(String::new(), |node| format!(", found {}", crate::print_inline(node.inner())));
+            let found = match node {
+                Some(node) if node.fields().is_empty() => format!(", found {}", crate::print_inline(node.inner())),
+                _ => String::new(),
+            };
             let span = &node.unwrap_or_else(|| self.tree.nearest_at(path)).span;
             self.faults.push(ConfigError::new(format!("{} {rule}{found}", called(path))).label(span, "found here"));
         }
@@ -79,7 +82,7 @@ impl Checks<'_> {
             && !name.contains(odd)
             && !name.starts_with(['.', '-', ' '])
             && !name.ends_with(['.', ' ']);
-        self.rule(usable, "name", "names a folder: letters, digits, `_`, `-` and `.` inside are safe");
+        self.rule(usable, "name", "must be usable as the name of a folder");
     }
 
     fn data(&mut self, path: &str, data: &DataSpec) {

@@ -5,7 +5,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, Expected, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-use crate::fault::{Fault, Place, called, noun};
+use crate::fault::{Fault, Place, called};
 use crate::source::Span;
 use crate::tree::{Field, Node, Value, join};
 
@@ -255,7 +255,7 @@ impl<'t> Deserializer<'t> for De<'t> {
                         error.help(format!("write {text}, without quotes"))
                     }
                     (Value::Group { .. }, Fault::Told(error)) => {
-                        error.help(format!("a {} is written with its name: {}(...)", noun(kind), variants[0]))
+                        error.help(format!("write it with its name, for example {}(...)", variants[0]))
                     }
                     (_, fault) => return Err(fault),
                 };

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Error, Expected, Unexpected};
 
 use crate::error::ConfigError;
-use crate::nearest::{nearest, suggest};
+use crate::nearest::{did_you_mean, nearest, suggest};
 use crate::source::Span;
 use crate::tree::{Node, Value, join};
 
@@ -97,7 +97,7 @@ impl Fault {
             Self::UnknownVariant { found, variants } => {
                 ConfigError::new(format!("no {} is called `{found}`", noun(place.kind)))
                     .label(span, "found here")
-                    .help(suggest(&found, variants, "choose from"))
+                    .help(suggest(&found, variants, "Choose from"))
             }
             Self::MissingKey(key) => missing_key(place, span, key),
             Self::WrongType { expected } => wrong_type(place, span, &expected),
@@ -136,9 +136,9 @@ fn unknown_key(place: &Place<'_>, span: &Span, found: &str, keys: &[&str]) -> Co
     if near.is_none()
         && let Some(path) = elsewhere(place.root, found, &join(place.path, found))
     {
-        return error.help(format!("did you mean `{path}`? Keys here: {}", keys.join(", ")));
+        return error.help(did_you_mean(&path, keys, "Keys here"));
     }
-    error.help(if keys.is_empty() { "it has no keys".into() } else { suggest(found, keys, "keys here") })
+    error.help(if keys.is_empty() { "it has no keys".into() } else { suggest(found, keys, "Keys here") })
 }
 
 /// A path that ends in `key`, other than `but`: where a misplaced key belongs.
@@ -168,7 +168,7 @@ fn missing_key(place: &Place<'_>, span: &Span, key: &str) -> ConfigError {
             .help(format!("did you mean `{key}` instead of `{}`?", field.key)),
         None => ConfigError::new(format!("{owner} has no `{key}`"))
             .label(span, format!("`{key}` is missing here"))
-            .help(format!("write for example {}", example(key))),
+            .help(format!("write for example {}", example(place.path, key))),
     }
 }
 
@@ -204,7 +204,7 @@ pub(crate) fn quoting(path: &str, text: &str, argument: bool) -> String {
 }
 
 /// What an enum's values are, in the singular.
-pub(crate) fn noun(kind: &str) -> &str {
+fn noun(kind: &str) -> &str {
     match kind {
         "DataSpec" => "data set",
         "Otherwise" => "stand-in for an absent data set",
@@ -228,7 +228,7 @@ pub(crate) fn noun(kind: &str) -> &str {
 }
 
 /// How a required key may look.
-fn example(key: &str) -> String {
+fn example(path: &str, key: &str) -> String {
     let value = match key {
         "name" => "\"my_run\"",
         "data" => "FerPlus(root: \"data/ferplus\")",
@@ -236,6 +236,7 @@ fn example(key: &str) -> String {
         "model" => "(resizers: [\"bilinear\"], backbone: (plugin: \"swin\"), head: Linear)",
         "backbone" => "(plugin: \"swin\")",
         "loss" => "(plugin: \"cross-entropy\")",
+        "plugin" if path == "loss" => "\"cross-entropy\"",
         "plugin" => "\"swin\"",
         "optimiser" => "Adam(learning_rate: 1e-4)",
         "learning_rate" => "1e-4",

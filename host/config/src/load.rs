@@ -3,12 +3,11 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component as Part, Path, PathBuf};
-use std::sync::Arc;
 
 use crate::error::ConfigError;
 use crate::merge::merge;
 use crate::nearest::nearest;
-use crate::read::read;
+use crate::read::{FORM, read};
 use crate::resolve::Resolved;
 use crate::set::set;
 use crate::shorthand::normalise;
@@ -80,7 +79,10 @@ impl Loader {
     fn document(&mut self, path: &Path, text: &str) -> Result<Node, ConfigError> {
         let source = Source::file(path.display().to_string(), text);
         self.files.push(path.to_path_buf());
-        let mut node = experiment_group(read(&source)?, &source)?;
+        if text.trim().is_empty() {
+            return Err(ConfigError::new(format!("{} is empty", source.name())).help(FORM));
+        }
+        let mut node = experiment_group(read(&source)?)?;
         normalise(&mut node)?;
         let mut base: Option<Node> = None;
         for (wanted, span) in take_extends(&mut node)? {
@@ -130,18 +132,14 @@ fn unreadable(path: &Path, error: &std::io::Error) -> ConfigError {
 }
 
 /// The document as a group named `Experiment`, which may be left unsaid in files that others extend.
-fn experiment_group(mut node: Node, source: &Arc<Source>) -> Result<Node, ConfigError> {
+fn experiment_group(mut node: Node) -> Result<Node, ConfigError> {
     let head = node.name_span().first_line();
-    let wrong = |found: String| {
-        ConfigError::new(format!("a config is written `Experiment(name: ..., ...)`, found {found}"))
-            .label(&head, "found here")
-    };
+    let wrong = |found: String| ConfigError::new(format!("{FORM}, found {found}")).label(&head, "found here");
     let described = node.describe();
     match &mut node.value {
         Value::Group { name: None, .. } => Ok(node),
         Value::Group { name: Some(name), .. } if name.text == "Experiment" => Ok(node),
         Value::Map(_) => Err(wrong(described).help("use round brackets, and keys without quotes")),
-        _ if source.text().trim().is_empty() => Err(wrong("an empty file".into())),
         _ => Err(wrong(described)),
     }
 }

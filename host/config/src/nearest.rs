@@ -57,12 +57,23 @@ pub fn nearest<'c>(found: &str, candidates: impl IntoIterator<Item = &'c str>) -
         .map(|(_, candidate)| candidate)
 }
 
-/// `did you mean "x"? Keys: a, b, c`: the help of every unknown name.
+/// Lists longer than this are left out where a near name is found.
+const LONG_LIST: usize = 10;
+
+/// ``did you mean `x`? Keys here: a, b, c``: the help of every unknown name. `list` says what the candidates are.
 pub(crate) fn suggest(found: &str, candidates: &[&str], list: &str) -> String {
-    let all = candidates.join(", ");
     match nearest(found, candidates.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`? {list}: {all}"),
-        None => format!("{list}: {all}"),
+        Some(near) => did_you_mean(near, candidates, list),
+        None => format!("{}: {}", list.to_lowercase(), candidates.join(", ")),
+    }
+}
+
+/// The same where the near name is known.
+pub(crate) fn did_you_mean(near: &str, candidates: &[&str], list: &str) -> String {
+    if candidates.len() > LONG_LIST {
+        format!("did you mean `{near}`?")
+    } else {
+        format!("did you mean `{near}`? {list}: {}", candidates.join(", "))
     }
 }
 

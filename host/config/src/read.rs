@@ -11,6 +11,9 @@ use crate::scan::Cursor;
 use crate::source::{Source, Span};
 use crate::tree::{Field, Name, Node, Value};
 
+/// How a config begins.
+pub(crate) const FORM: &str = "a config is written `Experiment(name: ..., ...)`";
+
 /// Deeper nesting is refused, so that no text can exhaust the stack.
 const DEEPEST: usize = 64;
 
@@ -28,7 +31,9 @@ pub(crate) fn read_from(source: &Arc<Source>, start: usize) -> Result<Node, Conf
     reader.cursor.blanks()?;
     if reader.cursor.peek().is_some() {
         let end = if source.is_argument() { "the end of the argument" } else { "the end of the file" };
-        return Err(reader.after_word(&node, reader.cursor.expected(end)));
+        let error = reader.cursor.expected(end);
+        let bare = matches!(node.value, Value::Word(_)) && reader.cursor.peek() == Some(':');
+        return Err(if bare { error.help(FORM) } else { reader.after_word(&node, error) });
     }
     Ok(node)
 }
@@ -243,6 +248,11 @@ impl Reader<'_> {
         self.cursor.blanks()?;
         if self.cursor.eat(',') || self.cursor.peek().is_none_or(|c| c == closing) {
             return Ok(());
+        }
+        if matches!(before.value, Value::Text(_)) && before.span.text().contains('\n') {
+            return Err(ConfigError::new("a text goes on over the end of its line")
+                .label(&before.span, "it opens here")
+                .help("its closing quote seems to be missing"));
         }
         let error = self.cursor.expected(&format!("`,` or `{closing}`"));
         if matches!(self.cursor.peek(), Some(')' | ']' | '}')) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{ConfigError, Label};
+use crate::source::Source;
 
 /// Lines longer than this are shown as a window around the marker.
 const WIDEST: usize = 140;
@@ -33,15 +34,19 @@ pub fn render_coloured(error: &ConfigError) -> String {
 fn render(error: &ConfigError, dress: &Dress) -> String {
     let Dress { off, .. } = dress;
     let mut out = format!("{}error{off}: {}\n", dress.error, error.message());
-    let mut shown = None;
+    let mut last: Option<(&Arc<Source>, usize)> = None;
     for label in error.labels() {
         let source = &label.span.source;
-        if !shown.is_some_and(|last| Arc::ptr_eq(last, source)) {
+        let (line, text) = source.line_at(label.span.start);
+        let known = last.filter(|(other, _)| Arc::ptr_eq(other, source));
+        if known.is_none() {
             let place = if source.is_argument() { source.name().to_owned() } else { label.span.location() };
             out += &format!("    {}{place}{off}\n", dress.faint);
         }
-        shown = Some(source);
-        out += &snippet(label, dress);
+        // A long line is shown as another part for each of its labels.
+        let shown = known.is_some_and(|(_, other)| other == line) && text.chars().count() <= WIDEST;
+        out += &snippet(label, !shown, dress);
+        last = Some((source, line));
     }
     for note in error.notes() {
         out += &format!("    {note}\n");
@@ -56,8 +61,8 @@ fn render(error: &ConfigError, dress: &Dress) -> String {
     out
 }
 
-/// The line of a label and the marker under it.
-fn snippet(label: &Label, dress: &Dress) -> String {
+/// The line of a label, unless it was shown just before, and the marker under it.
+fn snippet(label: &Label, with_line: bool, dress: &Dress) -> String {
     let span = &label.span;
     let (start, line) = span.source.line_at(span.start);
     let (number, column) = span.source.line_column(span.start);
@@ -69,12 +74,9 @@ fn snippet(label: &Label, dress: &Dress) -> String {
     let number = if span.source.is_argument() { String::new() } else { number.to_string() };
     let Dress { mark, faint, off, .. } = dress;
     let marker = format!("{}{} {}", " ".repeat(before), "^".repeat(length.max(1)), label.text);
-    format!(
-        "{faint}{number:>3} |{off} {shown}\n{faint}{:>width$} |{off} {mark}{}{off}\n",
-        "",
-        marker.trim_end(),
-        width = number.len().max(3)
-    )
+    let width = number.len().max(3);
+    let line = if with_line { format!("{faint}{number:>width$} |{off} {shown}\n") } else { String::new() };
+    format!("{line}{faint}{:>width$} |{off} {mark}{}{off}\n", "", marker.trim_end())
 }
 
 /// What is shown of a line: its text (tabs and control characters as single blanks), the blanks before the marker, and

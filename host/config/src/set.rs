@@ -44,7 +44,7 @@ pub(crate) fn set(root: &mut Node, argument: &str) -> Result<(), ConfigError> {
         }
     })?;
     if steps[0].text == "extends" {
-        return Err(ConfigError::new("`extends` belongs into a file").label(&steps[0].span, "not to be set"));
+        return Err(ConfigError::new("`extends` belongs in a file").label(&steps[0].span, "not to be set"));
     }
     assign(root, "", &steps, value)
 }
@@ -86,9 +86,10 @@ fn assign(node: &mut Node, walked: &str, steps: &[Step], value: Node) -> Result<
     match &mut node.value {
         Value::Group { .. } if is_component(walked) && step.text == "options" => options(node, walked, rest, value),
         Value::Group { fields, .. } => {
-            if rest.is_empty() && step.text == "plugin" && is_component(walked) {
+            let other = |field: &Field| field.key == "plugin" && field.node != value;
+            if rest.is_empty() && step.text == "plugin" && is_component(walked) && fields.iter().any(other) {
                 // Options and weights are those of the plugin that was there.
-                fields.retain(|field| field.key == "plugin" && field.node == value);
+                fields.clear();
             }
             let found = fields.iter().position(|field| field.key == step.text);
             let index = found.unwrap_or(fields.len());
@@ -144,8 +145,8 @@ fn options(node: &mut Node, walked: &str, rest: &[Step], value: Node) -> Result<
 fn no_item(walked: &str, step: &Step, count: usize) -> ConfigError {
     let has = match count {
         0 => "is empty".to_owned(),
-        1 => "has one item, 0".to_owned(),
-        _ => format!("has the items 0 to {}", count - 1),
+        1 => "holds one item, 0".to_owned(),
+        _ => format!("holds {count} items, 0 to {}", count - 1),
     };
     ConfigError::new(format!("{} {has}: there is no `{}`", called(walked), step.text))
         .label(&step.span, "not there")
