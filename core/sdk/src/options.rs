@@ -139,28 +139,11 @@ fn clamp(int: usize) -> i64 {
 
 plain_field!(bool, BOOL, as_bool, |&given| OptionValue::Bool(given));
 plain_field!(i64, INT, as_int, |&given| OptionValue::Int(given));
-plain_field!(
-    usize,
-    INT,
-    as_int,
-    |&given| OptionValue::Int(clamp(given)),
-    MIN = 0.0
-);
-plain_field!(
-    u32,
-    INT,
-    as_int,
-    |&given| OptionValue::Int(given.into()),
-    MIN = 0.0,
-    MAX = u32::MAX as f64
-);
+plain_field!(usize, INT, as_int, |&given| OptionValue::Int(clamp(given)), MIN = 0.0);
+plain_field!(u32, INT, as_int, |&given| OptionValue::Int(given.into()), MIN = 0.0, MAX = u32::MAX as f64);
 plain_field!(f64, FLOAT, as_float, |&given| OptionValue::Float(given));
-plain_field!(String, TEXT, as_text, |given| OptionValue::Text(
-    given.as_str().into()
-));
-plain_field!(Vec<i64>, INTS, as_ints, |given| OptionValue::Ints(
-    given.clone().into()
-));
+plain_field!(String, TEXT, as_text, |given| OptionValue::Text(given.as_str().into()));
+plain_field!(Vec<i64>, INTS, as_ints, |given| OptionValue::Ints(given.clone().into()));
 plain_field!(
     Vec<usize>,
     INTS,
@@ -168,9 +151,7 @@ plain_field!(
     |given| OptionValue::Ints(given.iter().map(|&int| clamp(int)).collect()),
     MIN = 0.0
 );
-plain_field!(Vec<f64>, FLOATS, as_floats, |given| OptionValue::Floats(
-    given.clone().into()
-));
+plain_field!(Vec<f64>, FLOATS, as_floats, |given| OptionValue::Floats(given.clone().into()));
 
 impl<T: PlainField> OptionField for Option<T> {
     const KIND: &'static str = T::KIND;
@@ -209,11 +190,7 @@ pub mod derive {
 
     /// The schema's entry of one field.
     pub fn spec<T: OptionField>(attribute: &Attribute<T>) -> OptionSpec {
-        let choices = if attribute.choices.is_empty() {
-            T::CHOICES
-        } else {
-            attribute.choices
-        };
+        let choices = if attribute.choices.is_empty() { T::CHOICES } else { attribute.choices };
         OptionSpec {
             name: attribute.name.into(),
             kind: T::KIND.into(),
@@ -227,45 +204,28 @@ pub mod derive {
     }
 
     /// One field's value: the given one, the default, or an error.
-    pub fn field<T: OptionField>(
-        values: &[NamedOption],
-        attribute: Attribute<T>,
-    ) -> Result<T, BuildError> {
+    pub fn field<T: OptionField>(values: &[NamedOption], attribute: Attribute<T>) -> Result<T, BuildError> {
         let spec = spec(&attribute);
         let name = attribute.name;
         let mut given = values.iter().filter(|value| value.name == name);
         let Some(value) = given.next() else {
-            return attribute.default.or_else(T::absent).ok_or_else(|| {
-                error(
-                    name,
-                    format!("the option \"{name}\" is missing"),
-                    &expected(&spec),
-                )
-            });
+            return attribute
+                .default
+                .or_else(T::absent)
+                .ok_or_else(|| error(name, format!("the option \"{name}\" is missing"), &expected(&spec)));
         };
         if given.next().is_some() {
-            return Err(error(
-                name,
-                format!("the option \"{name}\" is given twice"),
-                "",
-            ));
+            return Err(error(name, format!("the option \"{name}\" is given twice"), ""));
         }
         match T::from_value(&value.value) {
             Some(field) if allowed(&spec, &value.value) => Ok(field),
-            _ => Err(error(
-                name,
-                format!("the option \"{name}\" cannot be {}", show(&value.value)),
-                &expected(&spec),
-            )),
+            _ => Err(error(name, format!("the option \"{name}\" cannot be {}", show(&value.value)), &expected(&spec))),
         }
     }
 
     /// An error when a value has no field.
     pub fn refuse_unknown(values: &[NamedOption], names: &[&str]) -> Result<(), BuildError> {
-        match values
-            .iter()
-            .find(|value| !names.contains(&value.name.as_str()))
-        {
+        match values.iter().find(|value| !names.contains(&value.name.as_str())) {
             None => Ok(()),
             Some(value) => {
                 let help = match names {
@@ -318,11 +278,6 @@ pub mod derive {
     }
 
     fn error(option: &str, message: String, help: &str) -> BuildError {
-        BuildError {
-            message: message.into(),
-            option: option.into(),
-            help: help.into(),
-            panicked: false,
-        }
+        BuildError { message: message.into(), option: option.into(), help: help.into(), panicked: false }
     }
 }

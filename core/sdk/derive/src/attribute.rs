@@ -1,8 +1,8 @@
 //! `#[option(...)]` on a field: read, and refused where it contradicts the field's type or itself.
 
 use syn::{
-    Attribute, Error, Expr, ExprLit, ExprRange, ExprUnary, Field, Lit, LitStr, Meta, RangeLimits,
-    Result, Token, Type, UnOp, meta::ParseNestedMeta, punctuated::Punctuated, spanned::Spanned,
+    Attribute, Error, Expr, ExprLit, ExprRange, ExprUnary, Field, Lit, LitStr, Meta, RangeLimits, Result, Token, Type,
+    UnOp, meta::ParseNestedMeta, punctuated::Punctuated, spanned::Spanned,
 };
 
 /// What a field's type looks like. A derive sees names, not types, so an alias counts as `Other` (numbers and enums).
@@ -73,36 +73,26 @@ impl OptionAttribute {
 
     fn read(&mut self, attribute: &Attribute, ty: &Type) -> Result<()> {
         if !matches!(attribute.meta, Meta::List(_)) {
-            return Err(Error::new_spanned(
-                attribute,
-                "write #[option(default = ..., range = a..=b)]",
-            ));
+            return Err(Error::new_spanned(attribute, "write #[option(default = ..., range = a..=b)]"));
         }
         attribute.parse_nested_meta(|meta| {
-            let name = meta
-                .path
-                .get_ident()
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
             match name.as_str() {
                 "default" => self.read_default(&meta, ty),
                 "min" => set(&mut self.min, &meta, ty, |meta| meta.value()?.parse()),
                 "max" => set(&mut self.max, &meta, ty, |meta| meta.value()?.parse()),
                 "range" => self.read_range(&meta, ty),
                 "choices" => self.read_choices(&meta, ty),
-                _ => {
-                    Err(meta
-                        .error("unknown key: an option has default, range, min, max and choices"))
-                }
+                _ => Err(meta.error("unknown key: an option has default, range, min, max and choices")),
             }
         })
     }
 
     fn read_default(&mut self, meta: &ParseNestedMeta, ty: &Type) -> Result<()> {
         if Shape::of(ty) == Shape::Optional {
-            return Err(meta.error(
-                "an Option<T> has no default: it is None when left out; use T for an option with a default",
-            ));
+            return Err(
+                meta.error("an Option<T> has no default: it is None when left out; use T for an option with a default")
+            );
         }
         if self.default.is_some() {
             return Err(meta.error("default is given twice"));
@@ -113,26 +103,14 @@ impl OptionAttribute {
 
     fn read_range(&mut self, meta: &ParseNestedMeta, ty: &Type) -> Result<()> {
         let expression: Expr = meta.value()?.parse()?;
-        let Expr::Range(ExprRange {
-            start, end, limits, ..
-        }) = &expression
-        else {
-            return Err(Error::new_spanned(
-                expression,
-                "a range is written a..=b, a.. or ..=b",
-            ));
+        let Expr::Range(ExprRange { start, end, limits, .. }) = &expression else {
+            return Err(Error::new_spanned(expression, "a range is written a..=b, a.. or ..=b"));
         };
         if end.is_some() && matches!(limits, RangeLimits::HalfOpen(_)) {
-            return Err(Error::new_spanned(
-                &expression,
-                "bounds are inclusive: write a..=b",
-            ));
+            return Err(Error::new_spanned(&expression, "bounds are inclusive: write a..=b"));
         }
         if start.is_none() && end.is_none() {
-            return Err(Error::new_spanned(
-                &expression,
-                "a range needs at least one bound",
-            ));
+            return Err(Error::new_spanned(&expression, "a range needs at least one bound"));
         }
         if let Some(start) = start {
             set(&mut self.min, meta, ty, |_| Ok((**start).clone()))?;
@@ -145,9 +123,7 @@ impl OptionAttribute {
 
     fn read_choices(&mut self, meta: &ParseNestedMeta, ty: &Type) -> Result<()> {
         if inner_shape(ty) != Shape::Text {
-            return Err(meta.error(
-                "choices are for a String; an enum with #[derive(OptionEnum)] has its own",
-            ));
+            return Err(meta.error("choices are for a String; an enum with #[derive(OptionEnum)] has its own"));
         }
         let content;
         syn::parenthesized!(content in meta.input);
@@ -156,11 +132,7 @@ impl OptionAttribute {
             return Err(meta.error("choices need at least one word"));
         }
         for word in words {
-            if self
-                .choices
-                .iter()
-                .any(|other| other.value() == word.value())
-            {
+            if self.choices.iter().any(|other| other.value() == word.value()) {
                 return Err(Error::new_spanned(word, "this choice is given twice"));
             }
             self.choices.push(word);
@@ -175,10 +147,7 @@ impl OptionAttribute {
         if let (Some(min), Some(max), Some(at)) = (min, max, &self.max)
             && min > max
         {
-            return Err(Error::new(
-                at.span(),
-                format!("the bounds exclude everything: {min} is above {max}"),
-            ));
+            return Err(Error::new(at.span(), format!("the bounds exclude everything: {min} is above {max}")));
         }
         let Some(default) = &self.default else {
             return Ok(());
@@ -192,19 +161,10 @@ impl OptionAttribute {
             }
         }
         match default {
-            Expr::Lit(ExprLit {
-                lit: Lit::Str(word),
-                ..
-            }) if !self.choices.is_empty()
-                && self
-                    .choices
-                    .iter()
-                    .all(|other| other.value() != word.value()) =>
+            Expr::Lit(ExprLit { lit: Lit::Str(word), .. })
+                if !self.choices.is_empty() && self.choices.iter().all(|other| other.value() != word.value()) =>
             {
-                Err(Error::new_spanned(
-                    default,
-                    "the default is not one of the choices",
-                ))
+                Err(Error::new_spanned(default, "the default is not one of the choices"))
             }
             _ => Ok(()),
         }
@@ -230,18 +190,9 @@ fn set(
 /// A literal number, also behind a minus sign.
 fn number(expression: &Expr) -> Option<f64> {
     match expression {
-        Expr::Lit(ExprLit {
-            lit: Lit::Int(int), ..
-        }) => int.base10_parse().ok(),
-        Expr::Lit(ExprLit {
-            lit: Lit::Float(float),
-            ..
-        }) => float.base10_parse().ok(),
-        Expr::Unary(ExprUnary {
-            op: UnOp::Neg(_),
-            expr,
-            ..
-        }) => number(expr).map(|value| -value),
+        Expr::Lit(ExprLit { lit: Lit::Int(int), .. }) => int.base10_parse().ok(),
+        Expr::Lit(ExprLit { lit: Lit::Float(float), .. }) => float.base10_parse().ok(),
+        Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) => number(expr).map(|value| -value),
         Expr::Paren(inner) => number(&inner.expr),
         _ => None,
     }
@@ -263,14 +214,7 @@ pub fn doc(attributes: &[Attribute]) -> String {
         let Meta::NameValue(pair) = &attribute.meta else {
             continue;
         };
-        let (
-            true,
-            Expr::Lit(ExprLit {
-                lit: Lit::Str(comment),
-                ..
-            }),
-        ) = (pair.path.is_ident("doc"), &pair.value)
-        else {
+        let (true, Expr::Lit(ExprLit { lit: Lit::Str(comment), .. })) = (pair.path.is_ident("doc"), &pair.value) else {
             continue;
         };
         for line in comment.value().split('\n').map(str::trim) {

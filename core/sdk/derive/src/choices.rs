@@ -13,32 +13,20 @@ pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
         ));
     };
     if !input.generics.params.is_empty() {
-        return Err(Error::new_spanned(
-            &input.generics,
-            "an option's enum cannot be generic",
-        ));
+        return Err(Error::new_spanned(&input.generics, "an option's enum cannot be generic"));
     }
     if data.variants.is_empty() {
-        return Err(Error::new_spanned(
-            &input.ident,
-            "an option's enum needs at least one variant",
-        ));
+        return Err(Error::new_spanned(&input.ident, "an option's enum needs at least one variant"));
     }
     let mut variants = Vec::new();
     let mut words: Vec<String> = Vec::new();
     for variant in &data.variants {
         if !matches!(variant.fields, Fields::Unit) {
-            return Err(Error::new_spanned(
-                &variant.fields,
-                "a choice is a word: its variant has no fields",
-            ));
+            return Err(Error::new_spanned(&variant.fields, "a choice is a word: its variant has no fields"));
         }
         let word = kebab(&variant.ident.unraw().to_string());
         if words.contains(&word) {
-            return Err(Error::new_spanned(
-                &variant.ident,
-                format!("two variants become the word \"{word}\""),
-            ));
+            return Err(Error::new_spanned(&variant.ident, format!("two variants become the word \"{word}\"")));
         }
         variants.push(&variant.ident);
         words.push(word);

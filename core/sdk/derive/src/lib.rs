@@ -24,16 +24,12 @@ use syn::{DeriveInput, parse_macro_input};
 #[proc_macro_derive(Options, attributes(option))]
 pub fn derive_options(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
-    schema::expand(&input)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    schema::expand(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 /// Lets an enum without fields be the type of an option: `BatchNorm` is the word `batch-norm`.
 #[proc_macro_derive(OptionEnum)]
 pub fn derive_option_enum(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
-    choices::expand(&input)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    choices::expand(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -2,10 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::{
-    Data, DeriveInput, Error, Expr, ExprArray, Field, Fields, Result, ext::IdentExt,
-    spanned::Spanned,
-};
+use syn::{Data, DeriveInput, Error, Expr, ExprArray, Field, Fields, Result, ext::IdentExt, spanned::Spanned};
 
 use crate::attribute::{OptionAttribute, Shape, doc};
 
@@ -58,28 +55,21 @@ pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
 
 fn fields(input: &DeriveInput) -> Result<Vec<&Field>> {
     if !input.generics.params.is_empty() {
-        return Err(Error::new_spanned(
-            &input.generics,
-            "options cannot be generic: the host asks for one schema",
-        ));
+        return Err(Error::new_spanned(&input.generics, "options cannot be generic: the host asks for one schema"));
     }
     match &input.data {
         Data::Struct(data) => match &data.fields {
             Fields::Named(fields) => Ok(fields.named.iter().collect()),
             Fields::Unit => Ok(Vec::new()),
-            Fields::Unnamed(fields) => Err(Error::new_spanned(
-                fields,
-                "options need names: write a struct with named fields",
-            )),
+            Fields::Unnamed(fields) => {
+                Err(Error::new_spanned(fields, "options need names: write a struct with named fields"))
+            }
         },
         Data::Enum(data) => Err(Error::new_spanned(
             data.enum_token,
             "options are a struct; #[derive(OptionEnum)] makes an enum the type of one option",
         )),
-        Data::Union(data) => Err(Error::new_spanned(
-            data.union_token,
-            "options are a struct with named fields",
-        )),
+        Data::Union(data) => Err(Error::new_spanned(data.union_token, "options are a struct with named fields")),
     }
 }
 
@@ -153,10 +143,7 @@ mod tests {
         for (field, part) in [
             ("#[option(defualt = 1)] a: i64", "unknown key"),
             ("#[option] a: i64", "write #[option("),
-            (
-                "#[option(default = 1)] a: Option<i64>",
-                "None when left out",
-            ),
+            ("#[option(default = 1)] a: Option<i64>", "None when left out"),
             ("#[option(range = 0.0..1.0)] a: f64", "inclusive"),
             ("#[option(range = ..)] a: f64", "at least one bound"),
             ("#[option(range = 3)] a: f64", "written a..=b"),
@@ -165,18 +152,9 @@ mod tests {
             ("#[option(choices(\"a\"))] a: i64", "for a String"),
             ("#[option(choices())] a: String", "at least one word"),
             ("#[option(choices(\"a\", \"a\"))] a: String", "given twice"),
-            (
-                "#[option(default = \"c\", choices(\"a\"))] a: String",
-                "not one of the choices",
-            ),
-            (
-                "#[option(default = 2.0, range = 0.0..=1.0)] a: f64",
-                "outside",
-            ),
-            (
-                "#[option(default = [1, -2], min = 0)] a: Vec<i64>",
-                "outside",
-            ),
+            ("#[option(default = \"c\", choices(\"a\"))] a: String", "not one of the choices"),
+            ("#[option(default = 2.0, range = 0.0..=1.0)] a: f64", "outside"),
+            ("#[option(default = [1, -2], min = 0)] a: Vec<i64>", "outside"),
             ("#[option(range = 2..=-1)] a: i64", "exclude everything"),
             ("#[option(min = 1, range = 0..)] a: i64", "given twice"),
             ("#[option(default = 1, default = 2)] a: i64", "given twice"),

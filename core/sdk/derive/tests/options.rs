@@ -57,10 +57,7 @@ struct Everything {
 struct Nothing;
 
 fn named(name: &str, value: OptionValue) -> NamedOption {
-    NamedOption {
-        name: name.into(),
-        value,
-    }
+    NamedOption { name: name.into(), value }
 }
 
 fn defaults() -> Vec<NamedOption> {
@@ -74,23 +71,12 @@ fn defaults() -> Vec<NamedOption> {
 #[test]
 fn the_schema_says_what_the_struct_says() {
     let schema = Everything::schema();
-    let find = |name: &str| {
-        schema
-            .iter()
-            .find(|spec| spec.name == name)
-            .expect("in the schema")
-    };
+    let find = |name: &str| schema.iter().find(|spec| spec.name == name).expect("in the schema");
     let alpha = find("alpha");
-    assert_eq!(
-        alpha.doc,
-        "Weight of the annotated label against its prior.\nZero ignores the label."
-    );
+    assert_eq!(alpha.doc, "Weight of the annotated label against its prior.\nZero ignores the label.");
     assert_eq!(alpha.kind, option_kind::FLOAT);
     assert_eq!(alpha.default, ROption::RSome(OptionValue::Float(0.8)));
-    assert_eq!(
-        (alpha.min, alpha.max),
-        (ROption::RSome(0.0), ROption::RSome(1.0))
-    );
+    assert_eq!((alpha.min, alpha.max), (ROption::RSome(0.0), ROption::RSome(1.0)));
     assert_eq!(find("shift").min, ROption::RSome(-4.0));
     assert_eq!(find("window").min, ROption::RSome(1.0));
     assert_eq!(find("heads").max, ROption::RSome(f64::from(u32::MAX)));
@@ -98,14 +84,8 @@ fn the_schema_says_what_the_struct_says() {
     assert_eq!(find("depths").kind, option_kind::INTS);
     assert_eq!(find("scales").kind, option_kind::FLOATS);
     assert_eq!(find("reduction").choices.as_slice(), ["mean", "sum"]);
-    assert_eq!(
-        find("norm").choices.as_slice(),
-        ["batch-norm", "layer-norm", "l2"]
-    );
-    assert_eq!(
-        find("norm").default,
-        ROption::RSome(OptionValue::Text("layer-norm".into()))
-    );
+    assert_eq!(find("norm").choices.as_slice(), ["batch-norm", "layer-norm", "l2"]);
+    assert_eq!(find("norm").default, ROption::RSome(OptionValue::Text("layer-norm".into())));
     assert!(find("type").optional && find("type").default.is_none());
     assert!(find("other_norm").optional && find("other_norm").choices.len() == 3);
     assert!(!find("size").optional && find("size").default.is_none());
@@ -135,10 +115,7 @@ fn the_schemas_defaults_read_back() {
     let filled: Vec<_> = defaults().into_iter().chain([size.clone()]).collect();
     assert_eq!(Everything::from_values(&filled), Ok(expected));
     // The parser fills in the same defaults itself.
-    assert_eq!(
-        Everything::from_values(&filled),
-        Everything::from_values(&[size])
-    );
+    assert_eq!(Everything::from_values(&filled), Everything::from_values(&[size]));
     assert_eq!(Nothing::from_values(&[]), Ok(Nothing));
 }
 
@@ -154,10 +131,7 @@ fn given_values_win() {
     ])
     .expect("good values");
     assert_eq!(read.r#type.as_deref(), Some("a"));
-    assert_eq!(
-        (read.norm, read.other_norm),
-        (Scheme::BatchNorm, Some(Scheme::L2))
-    );
+    assert_eq!((read.norm, read.other_norm), (Scheme::BatchNorm, Some(Scheme::L2)));
     assert_eq!((read.dropout, read.depths), (Some(0.5), vec![1]));
 }
 
@@ -169,21 +143,9 @@ fn wrong_values_name_their_option() {
         ("alpha", OptionValue::Float(1.5), "cannot be 1.5"),
         ("alpha", OptionValue::Float(f64::NAN), "cannot be NaN"),
         ("heads", OptionValue::Int(1 << 40), "cannot be"),
-        (
-            "depths",
-            OptionValue::Ints(vec![1, -1].into()),
-            "cannot be [1, -1]",
-        ),
-        (
-            "scales",
-            OptionValue::Floats(vec![2.0].into()),
-            "cannot be [2.0]",
-        ),
-        (
-            "reduction",
-            OptionValue::Text("max".into()),
-            "cannot be \"max\"",
-        ),
+        ("depths", OptionValue::Ints(vec![1, -1].into()), "cannot be [1, -1]"),
+        ("scales", OptionValue::Floats(vec![2.0].into()), "cannot be [2.0]"),
+        ("reduction", OptionValue::Text("max".into()), "cannot be \"max\""),
         ("norm", OptionValue::Text("LayerNorm".into()), "cannot be"),
         ("alfa", OptionValue::Int(1), "there is no option \"alfa\""),
     ] {

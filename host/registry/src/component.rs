@@ -1,0 +1,134 @@
+//! A component that can be built, and the library it lives in.
+
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use fer_abi::{
+    BuildError, BuildRequest, Descriptor, Fragment, NamedOption, NamedTensorType, OptionSpec, PluginModule_Ref,
+};
+
+use crate::{
+    error::Fault,
+    input::OptionInput,
+    load,
+    options::{self, OptionError},
+    probe::FileKey,
+};
+
+/// A library that was found good. It is loaded into this process when its first component is built.
+#[derive(Debug)]
+pub(crate) struct Library {
+    pub file: FileKey,
+    module: OnceLock<Result<Table, Fault>>,
+}
+
+/// The table, with a `Debug` that shows nothing of it.
+#[derive(Clone, Copy)]
+struct Table(PluginModule_Ref);
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PluginModule")
+    }
+}
+
+impl Library {
+    pub(crate) fn new(file: FileKey) -> Library {
+        Library { file, module: OnceLock::new() }
+    }
+
+    fn module(&self) -> Result<PluginModule_Ref, Fault> {
+        let loaded = self.module.get_or_init(|| {
+            let metadata = std::fs::metadata(&self.file.path)
+                .map_err(|error| Fault::new(format!("cannot be read any more: {error}")))?;
+            // What was checked is what is loaded. Cargo replaces a library while a run prepares.
+            if metadata.len() != self.file.length || metadata.modified().ok() != self.file.modified {
+                return Err(Fault::new("changed since it was scanned: start again"));
+            }
+            load::load(&self.file.path).map(Table)
+        });
+        loaded.clone().map(|table| table.0)
+    }
+}
+
+/// A component of some library.
+#[derive(Clone, Debug)]
+pub struct Component {
+    pub(crate) descriptor: Arc<Descriptor>,
+    pub(crate) library: Arc<Library>,
+}
+
+impl Component {
+    /// Lower case letters, digits and `-`; unique among components of its kind.
+    pub fn id(&self) -> &str {
+        &self.descriptor.id
+    }
+
+    /// One of [`fer_abi::kind`].
+    pub fn kind(&self) -> &str {
+        &self.descriptor.kind
+    }
+
+    /// The component's own version.
+    pub fn version(&self) -> &str {
+        &self.descriptor.version
+    }
+
+    /// One line.
+    pub fn summary(&self) -> &str {
+        &self.descriptor.summary
+    }
+
+    /// What it can be told.
+    pub fn options(&self) -> &[OptionSpec] {
+        &self.descriptor.options
+    }
+
+    /// Everything it says of itself.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// The canonical path of its library.
+    pub fn library(&self) -> &Path {
+        &self.library.file.path
+    }
+
+    /// The hash of its library's file, in hexadecimal: what a run's record names.
+    pub fn sha256(&self) -> &str {
+        &self.library.file.sha256
+    }
+
+    /// Checks values that a user gave: coerced to the schema's kinds, defaults filled in, in the order of the schema.
+    pub fn check_options(&self, given: &[(String, OptionInput)]) -> Result<Vec<NamedOption>, OptionError> {
+        options::check(&self.descriptor, given)
+    }
+
+    /// The request to build this component, without properties.
+    pub fn request(&self, options: Vec<NamedOption>, inputs: Vec<NamedTensorType>, training: bool) -> BuildRequest {
+        BuildRequest {
+            component: self.descriptor.id.clone(),
+            kind: self.descriptor.kind.clone(),
+            options: options.into(),
+            training,
+            inputs: inputs.into(),
+            properties: Vec::new().into(),
+        }
+    }
+
+    /// Builds the component; loads its library where that has not happened yet.
+    ///
+    /// This runs the plugin's code in this process. A plugin that was exported with `export_plugin!` answers a panic with
+    /// an error; one whose `extern "C"` function panics aborts the program.
+    pub fn build(&self, request: &BuildRequest) -> Result<Fragment, BuildError> {
+        let module = self.library.module().map_err(|fault| BuildError {
+            message: format!("the library of {} \"{}\" {}", self.kind(), self.id(), fault.reason).into(),
+            option: "".into(),
+            help: self.library().display().to_string().into(),
+            panicked: false,
+        })?;
+        module.build()(request).into_result()
+    }
+}

@@ -1,0 +1,104 @@
+//! Loads a library into this process and asks what is in it.
+//!
+//! Libraries are never unloaded: what they handed out (function tables, thread-locals, panic hooks) may live anywhere.
+
+use std::path::Path;
+
+use abi_stable::{
+    library::{LibHeader, LibraryError, RootModule, RootModuleError, lib_header_from_path},
+    sabi_types::VersionNumber,
+};
+use fer_abi::{Descriptor, PluginModule_Ref};
+
+use crate::{error::Fault, validate};
+
+/// Loads the library and checks that its table is the one this host speaks.
+pub(crate) fn load(path: &Path) -> Result<PluginModule_Ref, Fault> {
+    // Not `RootModule::load_from_file`: that answers with the first library for ever.
+    let header = lib_header_from_path(path).map_err(|error| fault(&error))?;
+    check_header(header)?;
+    header.init_root_module().map_err(|error| fault(&error))
+}
+
+/// Asks a loaded library for its components and checks what it says.
+pub(crate) fn describe(module: PluginModule_Ref) -> Result<Vec<Descriptor>, Fault> {
+    let descriptors = module.describe()().into_vec();
+    validate::check(&descriptors).map_err(Fault::new)?;
+    Ok(descriptors)
+}
+
+/// What abi_stable would say at length, or not at all.
+fn check_header(header: &LibHeader) -> Result<(), Fault> {
+    let name = header.root_mod_consts().name();
+    if name.as_str() != PluginModule_Ref::NAME {
+        return Err(Fault::new(format!("not a fer plugin: its root module is called {:?}", name.as_str())));
+    }
+    if header.layout().is_none() {
+        return Err(Fault::new("does not say how its table is laid out: export it without unsafe_no_layout_constant"));
+    }
+    let versions = VersionNumber::new(header.version_strings()).map_err(|error| fault(&error.into()))?;
+    let host = VersionNumber::new(PluginModule_Ref::VERSION_STRINGS).map_err(|error| fault(&error.into()))?;
+    // abi_stable takes a newer minor version of 0.x and then compares layouts, at great length.
+    if (versions.major, versions.minor) != (host.major, host.minor) {
+        return Err(Fault::new(format!(
+            "built against fer-abi {versions}, this host speaks {host}: rebuild the plugin with fer-sdk {}.{}",
+            host.major, host.minor
+        )));
+    }
+    Ok(())
+}
+
+/// abi_stable's error in one line; its layout dumps run to 100 KB and become the detail.
+fn fault(error: &LibraryError) -> Fault {
+    let version = fer_abi::VERSION;
+    let reason = match error {
+        LibraryError::OpenError { err, .. } => format!("cannot be loaded: {}", chain(err.as_ref())),
+        LibraryError::GetSymbolError { err, .. } => {
+            format!("not a plugin: {}", chain(err.as_ref()))
+        }
+        LibraryError::ParseVersionError(_) => "its fer-abi version cannot be read".to_owned(),
+        LibraryError::IncompatibleVersionNumber { expected_version, actual_version, .. } => format!(
+            "built against fer-abi {actual_version}, this host speaks {expected_version}: rebuild the plugin with fer-sdk {}.{}",
+            expected_version.major, expected_version.minor
+        ),
+        LibraryError::RootModule { err: RootModuleError::Unwound, .. } => "panics while being loaded".to_owned(),
+        LibraryError::RootModule { err: RootModuleError::Returned(error), .. } => {
+            format!("refuses to be loaded: {}", one_line(&error.to_string()))
+        }
+        LibraryError::AbiInstability(_) => format!(
+            "its table is not that of fer-abi {version}, though it says so: rebuild the plugin with this host's fer-sdk"
+        ),
+        LibraryError::InvalidAbiHeader(_) => {
+            format!("built with another abi_stable: rebuild the plugin with this host's fer-sdk ({version})")
+        }
+        LibraryError::InvalidCAbi { .. } => {
+            "built by a compiler with another C calling convention: rebuild the plugin with this host's compiler"
+                .to_owned()
+        }
+        LibraryError::Many(_) => "cannot be loaded for several reasons".to_owned(),
+    };
+    Fault::with_detail(reason, error.to_string())
+}
+
+/// An error and its causes in one line; `dlopen failed` alone says nothing.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = one_line(&error.to_string());
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let line = one_line(&error.to_string());
+        if !text.contains(&line) {
+            text = format!("{text}: {line}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The first line that says something, shortened.
+pub(crate) fn one_line(text: &str) -> String {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    match line.char_indices().nth(300) {
+        None => line.to_owned(),
+        Some((end, _)) => format!("{}...", &line[..end]),
+    }
+}
