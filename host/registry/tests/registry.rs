@@ -157,6 +157,8 @@ fn libraries_that_misbehave_become_one_line() {
     for (name, part) in [
         ("aborts", "panics while describing itself: no description comes to mind"),
         ("exits", "ends the program while describing itself (exit status: 0)"),
+        #[cfg(unix)]
+        ("crashes", "crashes while describing itself (SIGABRT)"),
         ("panics_early", "panics while being loaded: not in the mood"),
         ("absurd", "component \"absurd\": its doc has 100000000 bytes, at most 65536 are allowed"),
         ("other_layout", "its table is not that of fer-abi 0.1.0, though it says so: rebuild the plugin"),
