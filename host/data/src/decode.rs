@@ -54,7 +54,7 @@ pub fn decode(sample: &Sample, pixels: Pixels) -> Result<Vec<u8>> {
     })
 }
 
-fn load(source: &ImageSource) -> Result<DynamicImage> {
+pub(crate) fn load(source: &ImageSource) -> Result<DynamicImage> {
     match source {
         ImageSource::File { path, crop, .. } => {
             let image = open_image(path)?;

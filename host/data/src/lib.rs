@@ -13,6 +13,7 @@ mod open;
 mod rafdb;
 mod table;
 
+pub mod audit;
 pub mod augment;
 pub mod classes;
 pub mod dataset;
@@ -26,6 +27,7 @@ pub mod sampler;
 pub mod spec;
 pub mod votes;
 
+pub use audit::{Audit, audit};
 pub use dataset::{Dataset, ImageSource, Sample, Split};
 pub use decode::Pixels;
 pub use error::{DataError, Result};

@@ -148,3 +148,82 @@ pub fn prior_from_csv(path: &Path) -> Result<PriorTable> {
 fn bad(path: &Path, found: impl Into<String>, expected: &str) -> DataError {
     DataError::Prior { place: path.display().to_string(), found: found.into(), expected: expected.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classes::{AFFECTNET, RAF_DB, owned};
+    use crate::dataset::ImageSource;
+
+    fn voted(votes: [u8; 10]) -> Sample {
+        let mut sample = Sample::new("s", ImageSource::file("x".into()), 0);
+        sample.votes = Some(votes);
+        sample
+    }
+
+    #[test]
+    fn published_rows_sum_to_one_and_peak_on_the_diagonal() {
+        for (k, row) in FERPLUS_PRIOR.iter().enumerate() {
+            assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+            assert!(row.iter().all(|v| *v <= row[k]));
+        }
+    }
+
+    #[test]
+    fn other_sets_get_their_rows_by_name_renormalised() {
+        let raf = prior_for(&owned(&RAF_DB)).unwrap();
+        // d'[surprise][fear] = d[2][6] / (sum of row 2 without contempt).
+        let expected = 0.088513 / (FERPLUS_PRIOR[2].iter().sum::<f64>() - 0.0024);
+        assert!((raf.rows[0][1] - expected).abs() < 1e-12);
+        assert_eq!((raf.rows.len(), raf.flat().len()), (7, 49));
+        let affectnet = prior_for(&owned(&AFFECTNET)).unwrap();
+        assert!((affectnet.rows[1][1] - 0.917618).abs() < 1e-5);
+        assert!(prior_for(&owned(&["cat", "dog"])).unwrap_err().to_string().contains("`cat`"));
+    }
+
+    #[test]
+    fn the_estimate_is_the_mean_share_by_majority() {
+        let mut samples: Vec<Sample> = (0..8)
+            .map(|k| {
+                let mut votes = [0; 10];
+                votes[k] = 10;
+                voted(votes)
+            })
+            .collect();
+        samples.push(voted([6, 2, 0, 0, 0, 0, 0, 0, 2, 0]));
+        samples.push(voted([5, 5, 0, 0, 0, 0, 0, 0, 0, 0]));
+        let prior = estimate_prior(&samples).unwrap();
+        assert_eq!(prior.rows[0][..2], [(1.0 + 0.75) / 2.0, 0.125]);
+        assert_eq!(prior.rows[1][1], 1.0);
+        let error = estimate_prior(&samples[..3]).unwrap_err().to_string();
+        assert!(error.contains("sadness"), "{error}");
+    }
+
+    #[test]
+    fn tables_are_read_and_bad_ones_are_explained() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("prior.csv");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            prior_from_csv(&path)
+        };
+        let good = read("label,happy,sad\nsad,0.25,0.75\nhappy,0.9,0.1\n").unwrap();
+        assert_eq!(good.classes, ["happy", "sad"]);
+        assert_eq!(good.rows, [[0.9, 0.1], [0.25, 0.75]]);
+        for (text, parts) in [
+            ("", vec!["empty file"]),
+            ("label,happy,bored\n", vec![":1:", "`bored`"]),
+            ("label,happy,sad\nhappy,1,0\n", vec!["no row `sad`"]),
+            ("label,happy,sad\nhappy,1\n", vec![":2:", "1 values", "square"]),
+            ("label,happy,sad\nhappy,0.9,0.3\n", vec![":2:", "sums to 1.2"]),
+            ("label,happy,sad\nhappy,0.9,x\n", vec![":2:", "`x`"]),
+            ("label,happy,sad\nfear,0.9,0.1\n", vec![":2:", "`fear`"]),
+            ("label,happy,joy\n", vec!["`joy`"]),
+        ] {
+            let message = read(text).unwrap_err().to_string();
+            for part in parts {
+                assert!(message.contains(part), "`{part}` is not in: {message}");
+            }
+        }
+    }
+}

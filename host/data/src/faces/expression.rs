@@ -170,7 +170,7 @@ impl Expression {
     /// A person's version of a class: intensity and details vary, the more the greater `difficulty` is.
     pub fn draw(class: usize, difficulty: f32, draws: &mut Draws) -> Self {
         let typical = Self::typical(class, draws.unit(), draws.below(2));
-        let intensity = 1.0 + difficulty * draws.range(-0.4, 0.15);
+        let intensity = 1.0 + difficulty * draws.range(-0.3, 0.15);
         let mut e = typical.scaled(intensity);
         let mut vary = |value: &mut f32, spread: f32| *value += difficulty * spread * draws.normal();
         for i in 0..2 {

