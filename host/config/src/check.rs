@@ -177,9 +177,21 @@ impl Checks<'_> {
         for (path, component) in components {
             self.rule(!component.plugin.trim().is_empty(), &join(&path, "plugin"), "must name a plugin");
             for (key, value) in &component.options {
+                self.option_name(&path, key);
                 let finite = !matches!(value, OptionValue::Float(number) if !number.is_finite());
                 self.rule(finite, &join(&path, key), "must be finite");
             }
+        }
+    }
+
+    /// A map can hold any text as a key; a plugin's options are plain words.
+    fn option_name(&mut self, component: &str, key: &str) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if key.starts_with(|c: char| c.is_ascii_digit()) || key.is_empty() || !key.chars().all(plain) {
+            let path = join(component, key);
+            let span = self.tree.key_span_at(&path).unwrap_or(&self.tree.nearest_at(component).span);
+            let message = format!("{key:?} cannot be the name of an option of {}", called(component));
+            self.faults.push(ConfigError::new(message).label(span, "found here"));
         }
     }
 

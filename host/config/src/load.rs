@@ -43,7 +43,6 @@ impl Loader {
     fn resolve(self, mut tree: Node, sets: &[String]) -> Result<Resolved, ConfigError> {
         for argument in sets {
             set(&mut tree, argument)?;
-            normalise(&mut tree)?;
         }
         Resolved::new(tree, self.files)
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::error::ConfigError;
 use crate::fault::{called, quoting};
 use crate::read::read_from;
-use crate::shorthand::is_component;
+use crate::resolve::Resolved;
+use crate::shorthand::{is_component, normalise};
 use crate::source::{Source, Span};
 use crate::tree::{Field, Node, Value, join};
 
@@ -46,7 +47,24 @@ pub(crate) fn set(root: &mut Node, argument: &str) -> Result<(), ConfigError> {
     if steps[0].text == "extends" {
         return Err(ConfigError::new("`extends` belongs in a file").label(&steps[0].span, "not to be set"));
     }
-    assign(root, "", &steps, value)
+    assign(root, "", &steps, value)?;
+    normalise(root)
+}
+
+impl Resolved {
+    /// The experiment with one setting changed by a flag of the host's own (`--seed 3`): the flag's name, the path that
+    /// it stands for, and the value as RON. Errors and provenance show the flag.
+    pub fn with_flag(self, flag: &str, path: &str, value: &str) -> Result<Self, ConfigError> {
+        let source = Source::argument(format!("{flag} {value}"));
+        let span = Span::new(&source, flag.len() + 1, source.text().len());
+        let node = read_from(&source, span.start)?;
+        let (mut tree, files) = self.into_tree();
+        let step = |text: &str| Step { text: text.to_owned(), span: span.clone() };
+        let steps: Vec<Step> = path.split('.').map(step).collect();
+        assign(&mut tree, "", &steps, node)?;
+        normalise(&mut tree)?;
+        Self::new(tree, files)
+    }
 }
 
 fn without_help(error: ConfigError) -> ConfigError {

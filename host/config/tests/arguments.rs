@@ -200,3 +200,24 @@ fn a_root_instead_of_builtin_data_must_be_ferplus() {
     let data = good(SHORT, &[]).with_data_root(root).unwrap().experiment.data;
     assert!(matches!(data, DataSpec::FerPlus { votes: VoteSource::ImageLists, .. }), "{data:?}");
 }
+
+#[test]
+fn flags_of_the_host_are_edits_too() {
+    let flagged = |flag: &str, path: &str, value: &str| good(PAPER, &[]).with_flag(flag, path, value);
+    let resolved = flagged("--engine", "engine", "Cpu").unwrap();
+    let row = resolved.provenance().into_iter().find(|row| row.path == "engine").unwrap();
+    assert_eq!(row.origin.to_string(), "--engine Cpu");
+    assert_snapshot!(render_plain(&flagged("--engine", "engine", "cpus").unwrap_err()), @r#"
+    error: no engine is called `cpus`
+        on the command line
+        | --engine cpus
+        |          ^^^^ found here
+    help: did you mean `Cpu`? Choose from: Auto, Dfdx, Cpu, Cuda
+    "#);
+    assert_snapshot!(render_plain(&flagged("--epochs", "epochs", "0").unwrap_err()), @r#"
+    error: `epochs` must be at least 1, found 0
+        on the command line
+        | --epochs 0
+        |          ^ found here
+    "#);
+}

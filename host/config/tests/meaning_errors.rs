@@ -192,6 +192,12 @@ fn missing_keys() {
 
 #[test]
 fn components() {
+    assert_snapshot!(changed("(plugin: \"sr\", scale: 8)", "{\"plugin\": \"sr\", \"scale up\": 8}"), @r#"
+    error: "scale up" cannot be the name of an option of `model.resizers.0`
+        configs/x.ron:5:37
+      5 |         resizers: [{"plugin": "sr", "scale up": 8}, (plugin: "ltr", size: 224)],
+        |                                     ^^^^^^^^^^ found here
+    "#);
     assert_snapshot!(changed("variant: \"small\"", "variant: small"), @r#"
     error: `model.backbone.variant` must be true or false, a number, text in quotes, or a list of these, found the bare word `small`
         configs/x.ron:6:45

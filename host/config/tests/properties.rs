@@ -104,7 +104,8 @@ fn pieces() -> impl Strategy<Value = String> {
 
 fn survives(text: &str, sets: &[String]) {
     if let Err(error) = load_text("x.ron", text, sets) {
-        assert!(render_plain(&error).starts_with("error: "));
+        let shown = render_plain(&error);
+        assert!(shown.starts_with("error: ") && !shown.contains("does not read back"), "{shown}");
     }
 }
 
@@ -133,6 +134,14 @@ proptest! {
     fn any_argument_has_an_answer(path in "[a-z.0-9 ]{0,20}|model\\.(backbone|resizers|head|options)(\\.[a-z0-9]+){0,3}", value in pieces()) {
         survives(PAPER, &[format!("{path}={value}")]);
         survives(PAPER, &[path]);
+    }
+
+    #[test]
+    fn any_option_and_text_reads_back(key in "[a-zA-Z_][a-zA-Z0-9_]{0,8}", node in tree(), texts in any::<(String, String)>()) {
+        let quoted = |text: String| print_inline(&Node::new(Value::Text(text), nowhere()));
+        let option = format!("model.backbone.{key}={}", print_inline(&node));
+        survives(PAPER, &[option, format!("description={}", quoted(texts.0))]);
+        survives(PAPER, &[format!("loss={{\"plugin\": \"x\", {}: 1}}", quoted(texts.1))]);
     }
 
     #[test]

@@ -4,7 +4,8 @@ mod common;
 
 use common::{PAPER, SHORT, good, resolve};
 use fer_config::{
-    Component, Engine, Head, Normalise, OptionValue, Precision, Pretrained, Prior, render_coloured, render_plain,
+    Component, Engine, Experiment, Head, Normalise, OptionValue, Precision, Pretrained, Prior, render_coloured,
+    render_plain,
 };
 use fer_data::spec::Augmentation;
 use insta::assert_snapshot;
@@ -175,6 +176,13 @@ fn the_text_resolves_to_itself() {
         let again = good(&first.text, &[]);
         assert_eq!((&first.experiment, &first.text), (&again.experiment, &again.text));
     }
+}
+
+#[test]
+fn ron_reads_the_text_by_itself() {
+    let resolved = good(PAPER, &[]);
+    let text = format!("#![enable(implicit_some, unwrap_variant_newtypes)]\n{}", resolved.text);
+    assert_eq!(ron::from_str::<Experiment>(&text).unwrap(), resolved.experiment);
 }
 
 #[test]
