@@ -5,11 +5,14 @@
 //!
 //! What is absent: engines, plugins, files. This crate knows what a computation means, not how it is run.
 
+mod assemble;
 mod attributes;
 mod builder;
 mod error;
 mod graph;
 mod init;
+mod interchange;
+mod numbering;
 mod op;
 pub mod ops;
 mod types;
@@ -20,6 +23,8 @@ pub use builder::{Builder, ScopeGuard};
 pub use error::{GraphError, Result};
 pub use graph::{Argument, Definition, Graph, Node, Role, Value};
 pub use init::Init;
+pub use interchange::{INNER, MAX_ARGUMENTS, MAX_INTEGERS, MAX_NODES, MAX_NUMBERS, export, import};
+pub use numbering::renumber;
 pub use op::{ADJOINT_SUFFIX, AttributeDef, Call, Class, Decomposition, Meaning, Op, OpDef, Operands, Vjp, VjpRule};
 pub use types::{DType, MAX_ELEMENTS, MAX_RANK, TensorType};
 pub use verify::verify;

@@ -1,6 +1,6 @@
 //! Checks a whole graph; run after every pass and on everything that comes from outside.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::{Definition, Graph, GraphError, Result, Role, Value};
 
@@ -11,10 +11,10 @@ use crate::{Definition, Graph, GraphError, Result, Role, Value};
 /// without a start, or an input with one), `update`, `output`, and every op's own constraints.
 pub fn verify(graph: &Graph) -> Result<()> {
     let fail = |code, message| Err(GraphError::Malformed { graph: graph.name.clone(), code, message });
-    let mut names = HashSet::new();
+    let mut arguments = HashMap::new();
     let mut defined = vec![false; graph.values.len()];
     for (i, argument) in graph.arguments.iter().enumerate() {
-        if !names.insert(argument.name.as_str()) {
+        if arguments.insert(argument.name.as_str(), argument).is_some() {
             return fail("duplicate_name", format!("{:?} is declared twice", argument.name));
         }
         match graph.values.get(argument.value.index()) {
@@ -94,7 +94,7 @@ pub fn verify(graph: &Graph) -> Result<()> {
     }
     let mut updated = HashSet::new();
     for (name, value) in &graph.updates {
-        let target = graph.argument(name).filter(|a| a.role != Role::Input);
+        let target = arguments.get(name.as_str()).filter(|a| a.role != Role::Input);
         match target {
             _ if !known(*value) => {
                 return fail("update", format!("the update of {name:?} is value {}, which is not there", value.0));
