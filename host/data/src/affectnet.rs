@@ -185,3 +185,36 @@ fn face_box(row: &Row<'_>, columns: [usize; 4]) -> Result<Option<[u32; 4]>> {
     }
     Ok(Some(edges))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use npyz::WriterBuilder;
+
+    fn written<T: npyz::AutoSerialize>(values: &[T]) -> Result<usize> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1_exp.npy");
+        let shape = [values.len() as u64];
+        let mut writer = npyz::WriteOptions::new()
+            .default_dtype()
+            .shape(&shape)
+            .writer(File::create(&path).unwrap())
+            .begin_nd()
+            .unwrap();
+        writer.extend(values).unwrap();
+        writer.finish().unwrap();
+        read_scalar(&path)
+    }
+
+    #[test]
+    fn scalars_of_every_usual_type_are_read() {
+        assert_eq!(written(&[6i64]).unwrap(), 6);
+        assert_eq!(written(&[6i32]).unwrap(), 6);
+        assert_eq!(written(&[6u8]).unwrap(), 6);
+        assert_eq!(written(&[6f64]).unwrap(), 6);
+        for error in [written(&[1i64, 2]), written(&[-1i64]), written(&[0.5f32])] {
+            let message = error.unwrap_err().to_string();
+            assert!(message.contains("1_exp.npy") && message.contains("0..=10"), "{message}");
+        }
+    }
+}

@@ -1,4 +1,9 @@
 //! Facial-expression data sets, built-in faces, augmentation and loading.
+//!
+//! The way of an image: [`open`] turns a [`spec::DataSpec`] into a [`Dataset`] (labels and places, no pixels);
+//! [`Dataset::prepare`] fixes the shape of the pixels; an [`ImageSet`] decodes one split and keeps what fits in memory;
+//! [`sampler`] orders an epoch; a [`Loader`] augments and hands out batches. All of it is a pure function of the files
+//! and the seed: threads, caches and resumes change nothing.
 
 mod affectnet;
 mod builtin;

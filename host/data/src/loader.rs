@@ -64,7 +64,7 @@ impl Loader {
     pub fn start(set: Arc<ImageSet>, batches: &[Vec<usize>], options: LoaderOptions) -> Result<Self> {
         check(&options.augment)?;
         if let Some(weights) = &options.class_weights
-            && (weights.len() != set.classes() || weights.iter().any(|w| !(*w >= 0.0)))
+            && (weights.len() != set.classes() || weights.iter().any(|w| w.is_nan() || *w < 0.0))
         {
             let expected = format!("{} weights of 0 or more, one a class", set.classes());
             return Err(DataError::field("class_weights", format!("{weights:?}"), expected));
