@@ -15,6 +15,7 @@ mod interchange;
 mod numbering;
 mod op;
 pub mod ops;
+mod text;
 mod types;
 mod verify;
 
@@ -26,5 +27,6 @@ pub use init::Init;
 pub use interchange::{INNER, MAX_ARGUMENTS, MAX_INTEGERS, MAX_NODES, MAX_NUMBERS, export, import};
 pub use numbering::renumber;
 pub use op::{ADJOINT_SUFFIX, AttributeDef, Call, Class, Decomposition, Meaning, Op, OpDef, Operands, Vjp, VjpRule};
+pub use text::{PrintOptions, parse, print};
 pub use types::{DType, MAX_ELEMENTS, MAX_RANK, TensorType};
 pub use verify::verify;
