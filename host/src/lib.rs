@@ -1,1 +1,2 @@
-//! The workspace's program: run, resolve, graph, trace, bench and data audits
+//! The host as a library.
+pub mod compose;

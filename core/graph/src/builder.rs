@@ -5,7 +5,8 @@
 use std::{cell::RefCell, sync::Arc};
 
 use crate::{
-    Argument, Attributes, DType, Definition, Graph, GraphError, Init, Node, Op, Result, Role, TensorType, Value,
+    Argument, Attribute, Attributes, DType, Definition, Graph, GraphError, Init, Node, Op, Result, Role, TensorType,
+    Value,
 };
 
 /// A graph under construction.
@@ -263,12 +264,7 @@ impl Builder {
         let count = inner.streams.entry(scope.clone()).or_insert(0);
         let ordinal = *count;
         *count += 1;
-        // FNV-1a, 31 bits: streams only need to differ.
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for byte in scope.bytes().chain(ordinal.to_le_bytes()) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        ((hash ^ (hash >> 32)) & 0x7fff_ffff) as i64
+        stream(&scope, &ordinal.to_le_bytes())
     }
 
     /// Copies another graph's nodes in here, below the current scope. `bind` gives the value for each of its arguments.
@@ -289,7 +285,7 @@ impl Builder {
         for node in &other.nodes {
             let _scope = self.absolute_scope(&join(&base, &node.scope));
             let operands: Vec<Value> = node.operands.iter().map(|v| map[v.index()]).collect();
-            let results = self.emit(node.op, &operands, node.attributes.clone())?;
+            let results = self.emit(node.op, &operands, own_stream(&node.attributes, &base))?;
             for (&old, new) in node.results.iter().zip(results) {
                 map[old.index()] = new;
             }
@@ -298,6 +294,25 @@ impl Builder {
             self.name(name, map[value.index()]);
         }
         Ok(map)
+    }
+}
+
+/// FNV-1a of a scope and a distinction within it, 31 bits: streams only need to differ.
+fn stream(scope: &str, within: &[u8]) -> i64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for &byte in scope.as_bytes().iter().chain(within) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    ((hash ^ (hash >> 32)) & 0x7fff_ffff) as i64
+}
+
+/// The attributes of a node that is copied below `base`: the same component in two places draws different numbers.
+fn own_stream(attributes: &Attributes, base: &str) -> Attributes {
+    match attributes.get("stream") {
+        Some(Attribute::Int(old)) if !base.is_empty() => {
+            attributes.clone().with("stream", stream(base, &old.to_le_bytes()))
+        }
+        _ => attributes.clone(),
     }
 }
 

@@ -1,1 +1,32 @@
-//! What a plugin author writes with
+//! What a plugin author writes with.
+//!
+//! A plugin is a struct of options, one trait ([`Backbone`], [`Resizer`] or [`Loss`]) and [`export_plugin!`]. Building gives a
+//! graph: the [`GraphBuilder`] has one checked method an op, and [`nn`] the layers that models are made of, with PyTorch's names,
+//! shapes and initialisation. A plugin never sees tensor data, a device or an engine.
+//!
+//! A plugin depends on this crate alone; what it needs of the others is re-exported here.
+#![allow(clippy::missing_errors_doc)] // every builder call fails for one reason: what it is given does not fit
+
+mod builder;
+mod component;
+mod error;
+#[doc(hidden)]
+pub mod export;
+pub mod nn;
+pub mod options;
+
+pub use builder::GraphBuilder;
+pub use component::{Backbone, LossInputs, Loss, Resizer};
+pub use error::{Error, Result};
+pub use fer_abi as abi;
+pub use fer_graph as graph;
+pub use fer_sdk_derive::{OptionEnum, Options};
+
+/// Everything a plugin usually needs.
+pub mod prelude {
+    pub use crate::{
+        Backbone, Error, GraphBuilder, Loss, LossInputs, OptionEnum, Options, Resizer, Result, export_plugin, nn,
+        options::Options as _,
+    };
+    pub use fer_graph::{DType, Init, TensorType, Value, ops::{DotAxes, Window}};
+}

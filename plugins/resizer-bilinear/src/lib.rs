@@ -1,1 +1,23 @@
-//! plugin
+//! Bilinear interpolation to a square: the paper's baseline between the face and the backbone.
+
+use fer_sdk::prelude::*;
+
+#[derive(Options)]
+struct Bilinear {
+    /// Side of the result in pixels.
+    #[option(min = 1, max = 4096)]
+    size: usize,
+}
+
+impl Resizer for Bilinear {
+    const ID: &'static str = "bilinear";
+    const SUMMARY: &'static str = "bilinear interpolation to a square";
+    const DOC: &'static str = "Half-pixel centres, no antialiasing, as `torch.nn.functional.interpolate(mode='bilinear')`. \
+        `[n, c, h, w]` to `[n, c, size, size]`.";
+
+    fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
+        Ok(g.resize(images, [self.size; 2])?)
+    }
+}
+
+export_plugin!(Bilinear);
