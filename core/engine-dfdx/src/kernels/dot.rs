@@ -1,0 +1,68 @@
+//! dot_general as dfdx's matrix product, with operands brought into `[batch, rows, columns]`.
+
+use fer_graph::ops::DotAxes;
+
+use super::{Kernel, Site, movement::View, operands};
+use crate::{
+    element::{Element, Product},
+    value::{Value, map_elements},
+};
+
+/// How one operand becomes a stack of matrices.
+struct Layout {
+    count: usize,
+    /// Stored as `[batch, columns, rows]`.
+    transposed: bool,
+    /// The move that is needed first, when the axes are interleaved.
+    view: Option<View>,
+}
+
+impl Layout {
+    /// `rows` and `columns` are the axes that become the matrices' rows and columns.
+    fn of(shape: &[usize], batch: &[usize], rows: &[usize], columns: &[usize]) -> Layout {
+        let count = shape.iter().product();
+        let order = |first: &[usize], second: &[usize]| -> Vec<usize> {
+            batch.iter().chain(first).chain(second).copied().collect()
+        };
+        let as_is = |order: &[usize]| View::transposed(shape, order).is_whole(count);
+        let straight = order(rows, columns);
+        if as_is(&straight) {
+            return Layout { count, transposed: false, view: None };
+        }
+        if as_is(&order(columns, rows)) {
+            return Layout { count, transposed: true, view: None };
+        }
+        Layout { count, transposed: false, view: Some(View::transposed(shape, &straight)) }
+    }
+
+    fn bring<E: Element>(&self, x: Value<E>) -> Value<E> {
+        match (&self.view, x) {
+            (None, x) | (_, x @ Value::Splat(_)) => x,
+            (Some(view), x) => map_elements!(x, self.count, |data| view.read(data)),
+        }
+    }
+}
+
+pub fn dot_general<E: Element>(site: &Site<'_>) -> Kernel<E> {
+    let axes = DotAxes::of(site.attributes());
+    let (left, right) = (site.shape(0), site.shape(1));
+    let lhs_free = DotAxes::free(left.len(), &axes.lhs_batch, &axes.lhs_contract);
+    let rhs_free = DotAxes::free(right.len(), &axes.rhs_batch, &axes.rhs_contract);
+    let size = |shape: &[usize], axes: &[usize]| -> usize { axes.iter().map(|&a| shape[a]).product() };
+    let lhs = Layout::of(left, &axes.lhs_batch, &lhs_free, &axes.lhs_contract);
+    let rhs = Layout::of(right, &axes.rhs_batch, &axes.rhs_contract, &rhs_free);
+    let product = Product {
+        batch: size(left, &axes.lhs_batch),
+        m: size(left, &lhs_free),
+        k: size(left, &axes.lhs_contract),
+        n: size(right, &rhs_free),
+        lhs_transposed: lhs.transposed,
+        rhs_transposed: rhs.transposed,
+    };
+    let scalar = site.result().elements() == 1;
+    Box::new(move |v| {
+        let [x, y] = operands(v);
+        let result = E::matmul(lhs.bring(x).tensor(lhs.count), rhs.bring(y).tensor(rhs.count), product);
+        if scalar { Value::dense(E::copy(&result)) } else { Value::Dense(result) }
+    })
+}
