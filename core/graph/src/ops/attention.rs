@@ -63,9 +63,9 @@ pub(super) static SCALED_DOT_PRODUCT_ATTENTION: OpDef = OpDef {
     }),
     flops: |call, results| {
         let (q, k) = (call.ty(0), call.ty(1));
-        let scores = q.elements() / q.shape[q.rank() - 1] * k.shape[k.rank() - 2];
+        let scores = (q.elements() / q.shape[q.rank() - 1]).saturating_mul(k.shape[k.rank() - 2]);
         let d = q.shape[q.rank() - 1] + results[0].shape[q.rank() - 1];
-        (2 * scores * d + 6 * scores) as u64
+        scores.saturating_mul(2 * d + 6) as u64
     },
 };
 

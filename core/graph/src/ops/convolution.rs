@@ -86,8 +86,8 @@ fn output_type(call: &Call<'_>, x: &TensorType, kernel: &TensorType) -> Result<T
 }
 
 fn multiply_adds(kernel: &TensorType, output: &TensorType) -> u64 {
-    let per_element: usize = kernel.shape[1..].iter().product();
-    2 * output.elements() as u64 * per_element as u64
+    let per_element = kernel.shape[1..].iter().fold(2u64, |n, &d| n.saturating_mul(d as u64));
+    (output.elements() as u64).saturating_mul(per_element)
 }
 
 const CONSTRAINTS: &[(&str, &str)] = &[
@@ -95,6 +95,15 @@ const CONSTRAINTS: &[(&str, &str)] = &[
     ("c2", "stride, dilation and groups are at least 1, padding is not negative"),
     ("c3", "groups divides c and o, and the kernel's second axis is c / groups"),
     ("c4", "the dilated kernel fits into the padded input"),
+];
+
+/// Those of the convolution that the adjoint belongs to, and one of its own.
+const GRAD_CONSTRAINTS: &[(&str, &str)] = &[
+    CONSTRAINTS[0],
+    CONSTRAINTS[1],
+    CONSTRAINTS[2],
+    CONSTRAINTS[3],
+    ("c5", "the cotangent has the convolution's result type"),
 ];
 
 pub(super) static CONVOLUTION: OpDef = OpDef {
@@ -137,13 +146,13 @@ pub(super) static CONVOLUTION_INPUT_GRAD: OpDef = OpDef {
     summary: "cotangent of a convolution's x",
     operands: Operands { names: &["kernel", "cotangent"], required: 2, variadic: false },
     attributes: &[STRIDE, PADDING, DILATION, GROUPS, required("input_size", AttributeKind::Ints, "[h, w] of x")],
-    constraints: &[("c5", "the cotangent has the convolution's result type")],
+    constraints: GRAD_CONSTRAINTS,
     infer: |call| {
         let [kernel, g] = [call.ty(0), call.ty(1)];
         let size = call.sizes("input_size", 2, 1, "c2")?;
         let window = window(call)?;
         call.require(kernel.rank() == 4 && g.rank() == 4, "c1", || format!("found {kernel} and {g}"))?;
-        let x = TensorType::new(g.dtype, [g.shape[0], kernel.shape[1] * window.groups, size[0], size[1]]);
+        let x = TensorType::new(g.dtype, [g.shape[0], kernel.shape[1].saturating_mul(window.groups), size[0], size[1]]);
         cotangent_fits(call, &x, kernel, g)?;
         Ok(vec![x])
     },
@@ -164,7 +173,7 @@ pub(super) static CONVOLUTION_KERNEL_GRAD: OpDef = OpDef {
         GROUPS,
         required("kernel_size", AttributeKind::Ints, "[kh, kw] of the kernel"),
     ],
-    constraints: &[("c5", "the cotangent has the convolution's result type")],
+    constraints: GRAD_CONSTRAINTS,
     infer: |call| {
         let [x, g] = [call.ty(0), call.ty(1)];
         let size = call.sizes("kernel_size", 2, 1, "c2")?;

@@ -34,8 +34,12 @@ fn pooled(call: &Call<'_>, x: &TensorType) -> Result<TensorType> {
 }
 
 fn flops(call: &Call<'_>, results: &[TensorType]) -> u64 {
-    let window: usize = call.attributes.sizes("kernel_size").iter().product();
-    (results[0].elements() * window) as u64
+    window_reads(call, &results[0])
+}
+
+fn window_reads(call: &Call<'_>, pooled: &TensorType) -> u64 {
+    let sizes = call.attributes.sizes("kernel_size");
+    sizes.iter().fold(pooled.elements() as u64, |n, &d| n.saturating_mul(d as u64))
 }
 
 pub(super) static MAX_POOL: OpDef = OpDef {
@@ -60,7 +64,7 @@ pub(super) static MAX_POOL_GRAD: OpDef = OpDef {
     summary: "cotangent of max_pool's x",
     operands: Operands { names: &["x", "cotangent"], required: 2, variadic: false },
     attributes: ATTRIBUTES,
-    constraints: &[("c4", "the cotangent has max_pool's result type")],
+    constraints: &[CONSTRAINTS[0], CONSTRAINTS[1], CONSTRAINTS[2], ("c4", "the cotangent has max_pool's result type")],
     infer: |call| {
         let expected = pooled(call, call.ty(0))?;
         call.require(*call.ty(1) == expected, "c4", || {
@@ -69,10 +73,7 @@ pub(super) static MAX_POOL_GRAD: OpDef = OpDef {
         Ok(vec![call.ty(0).clone()])
     },
     meaning: Meaning::Terminal,
-    flops: |call, _| {
-        let window: usize = call.attributes.sizes("kernel_size").iter().product();
-        (call.ty(1).elements() * window) as u64
-    },
+    flops: |call, _| window_reads(call, call.ty(1)),
 };
 
 pub(super) static AVG_POOL: OpDef = OpDef {
