@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fer_engine::{Store, Tensor};
+use fer_engine::Store;
 use fer_graph::Graph;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,9 @@ use crate::{
     atomic::FileError,
     names::{averaged_name, is_training_state},
     stopping::Selection,
-    weights::{Mismatch, WeightsError, place, read_safetensors_with_metadata, write_data, write_safetensors},
+    weights::{
+        Metadata, Mismatch, Tensors, WeightsError, place, read_safetensors_with_metadata, write_data, write_safetensors,
+    },
 };
 
 /// Where a run stands. Counters say how much is done, so they are also the position of what comes next.
@@ -60,7 +62,7 @@ const CHECKSUM: &str = "crc32";
 struct Record {
     version: u32,
     progress: Progress,
-    metadata: BTreeMap<String, String>,
+    metadata: Metadata,
 }
 
 /// A checkpoint in host memory.
@@ -68,14 +70,14 @@ struct Record {
 pub struct Checkpoint {
     pub progress: Progress,
     /// What the caller added: a config's hash, the program's version.
-    pub metadata: BTreeMap<String, String>,
+    pub metadata: Metadata,
     /// Everything the store held: weights, states, optimiser, averages, accumulated gradients.
-    pub tensors: BTreeMap<String, Tensor>,
+    pub tensors: Tensors,
 }
 
 impl Checkpoint {
     /// Copies a store.
-    pub fn of(store: &dyn Store, progress: Progress, metadata: BTreeMap<String, String>) -> Checkpoint {
+    pub fn of(store: &dyn Store, progress: Progress, metadata: Metadata) -> Checkpoint {
         let tensors = store.names().into_iter().filter_map(|name| store.read(&name).map(|t| (name, t))).collect();
         Checkpoint { progress, metadata, tensors }
     }
@@ -130,9 +132,9 @@ impl Checkpoint {
 
     /// The model's own parameters and states, without the trainer's. With `averaged`, averages take their places where
     /// there are any.
-    pub fn weights(&self, averaged: bool) -> BTreeMap<String, Tensor> {
+    pub fn weights(&self, averaged: bool) -> Tensors {
         let own = self.tensors.iter().filter(|(name, _)| !is_training_state(name));
-        let mut weights: BTreeMap<String, Tensor> = own.map(|(name, t)| (name.clone(), t.clone())).collect();
+        let mut weights: Tensors = own.map(|(name, t)| (name.clone(), t.clone())).collect();
         if averaged {
             let averages = self.tensors.iter().filter_map(|(name, t)| averaged_name(name).map(|of| (of, t)));
             weights.extend(averages.map(|(of, t)| (of.to_owned(), t.clone())));
@@ -142,7 +144,7 @@ impl Checkpoint {
 }
 
 /// CRC-32 of the record and of every tensor's name, type and elements, in hexadecimal.
-fn checksum(record: &str, tensors: &BTreeMap<String, Tensor>) -> String {
+fn checksum(record: &str, tensors: &Tensors) -> String {
     struct Sum(crc32fast::Hasher);
     impl Write for Sum {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -171,7 +173,7 @@ fn checksum(record: &str, tensors: &BTreeMap<String, Tensor>) -> String {
 mod tests {
     use std::fs;
 
-    use fer_engine::Data;
+    use fer_engine::{Data, Tensor};
     use fer_graph::{Builder, Init};
     use proptest::prelude::*;
 

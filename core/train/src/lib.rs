@@ -10,6 +10,7 @@ pub mod joint;
 pub mod metrics;
 pub mod names;
 pub mod schedule;
+pub mod significance;
 pub mod spec;
 pub mod stopping;
 #[cfg(test)]
@@ -23,10 +24,12 @@ pub use checkpoint::{Checkpoint, CheckpointError, Progress};
 pub use groups::{ParameterRule, parameter_rules};
 pub use init::{InitError, initial_value, initialise};
 pub use joint::{GRADIENT_NORM, LOSS, MICRO_BATCHES, Step, StepError, StepOptions, averaged};
-pub use metrics::{ClassMetrics, Confusion, McNemar, Metrics, MetricsError, Tally, mcnemar, wilson};
+pub use metrics::{ClassMetrics, Confusion, Metrics, MetricsError, Tally};
 pub use schedule::factor;
+pub use significance::{McNemar, mcnemar, wilson};
 pub use stopping::{Best, Selection, Verdict};
 pub use trainer::{EpochEnd, Observer, Pace, Position, StepReport, Stepper, TrainError, rng_key, train_epoch};
 pub use weights::{
-    Mismatch, WeightsError, compare, place, read_safetensors, read_safetensors_with_metadata, write_safetensors,
+    Metadata, Mismatch, Tensors, WeightsError, compare, place, read_safetensors, read_safetensors_with_metadata,
+    write_safetensors,
 };

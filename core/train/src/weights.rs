@@ -14,6 +14,11 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::atomic::{FileError, write_atomically_with};
 
+/// Tensors by name.
+pub type Tensors = BTreeMap<String, Tensor>;
+/// A file's notes on itself.
+pub type Metadata = BTreeMap<String, String>;
+
 /// A weight file that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
@@ -32,9 +37,7 @@ pub enum WeightsError {
 ///
 /// # Errors
 /// [`WeightsError`]; a truncated or damaged file is never read in part.
-pub fn read_safetensors_with_metadata(
-    path: &Path,
-) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>), WeightsError> {
+pub fn read_safetensors_with_metadata(path: &Path) -> Result<(Tensors, Metadata), WeightsError> {
     let bytes = fs::read(path).map_err(FileError::on("read", path))?;
     let corrupt = |message: String| WeightsError::Corrupt { path: path.to_owned(), message };
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| corrupt(e.to_string()))?;
@@ -56,7 +59,7 @@ pub fn read_safetensors_with_metadata(
 ///
 /// # Errors
 /// See [`read_safetensors_with_metadata`].
-pub fn read_safetensors(path: &Path) -> Result<BTreeMap<String, Tensor>, WeightsError> {
+pub fn read_safetensors(path: &Path) -> Result<Tensors, WeightsError> {
     Ok(read_safetensors_with_metadata(path)?.0)
 }
 
@@ -64,11 +67,7 @@ pub fn read_safetensors(path: &Path) -> Result<BTreeMap<String, Tensor>, Weights
 ///
 /// # Errors
 /// [`FileError`]; the old file is then untouched.
-pub fn write_safetensors(
-    path: &Path,
-    tensors: &BTreeMap<String, Tensor>,
-    metadata: &BTreeMap<String, String>,
-) -> Result<(), FileError> {
+pub fn write_safetensors(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<(), FileError> {
     let header = header(tensors, metadata);
     write_atomically_with(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
@@ -79,7 +78,7 @@ pub fn write_safetensors(
 
 /// The JSON header, padded to 8 bytes. Written here and not by the library, which keeps metadata in a hash map whose order
 /// changes from run to run; the library reads it back.
-fn header(tensors: &BTreeMap<String, Tensor>, metadata: &BTreeMap<String, String>) -> String {
+fn header(tensors: &Tensors, metadata: &Metadata) -> String {
     let mut entries = serde_json::Map::new();
     if !metadata.is_empty() {
         entries.insert("__metadata__".to_owned(), serde_json::json!(metadata));
@@ -98,7 +97,7 @@ fn header(tensors: &BTreeMap<String, Tensor>, metadata: &BTreeMap<String, String
 }
 
 /// The library's order, which aligns every tensor: wide elements first, then by name.
-fn in_file_order(tensors: &BTreeMap<String, Tensor>) -> Vec<(&String, &Tensor)> {
+fn in_file_order(tensors: &Tensors) -> Vec<(&String, &Tensor)> {
     let mut order: Vec<_> = tensors.iter().collect();
     order.sort_by_key(|(_, tensor)| std::cmp::Reverse(dtype(&tensor.data).1));
     order
@@ -187,7 +186,7 @@ impl fmt::Display for Mismatch {
 impl std::error::Error for Mismatch {}
 
 /// Compares tensors with the parameters and states of some graphs, taken together. Names are in order.
-pub fn compare(tensors: &BTreeMap<String, Tensor>, graphs: &[&Graph]) -> Mismatch {
+pub fn compare(tensors: &Tensors, graphs: &[&Graph]) -> Mismatch {
     let mut wanted: BTreeMap<&str, &TensorType> = BTreeMap::new();
     for graph in graphs {
         let kept = graph.arguments.iter().filter(|a| a.role != Role::Input);
@@ -210,7 +209,7 @@ pub fn compare(tensors: &BTreeMap<String, Tensor>, graphs: &[&Graph]) -> Mismatc
 ///
 /// # Errors
 /// [`Mismatch`]; the store is then unchanged.
-pub fn place(tensors: &BTreeMap<String, Tensor>, store: &mut dyn Store, graphs: &[&Graph]) -> Result<(), Mismatch> {
+pub fn place(tensors: &Tensors, store: &mut dyn Store, graphs: &[&Graph]) -> Result<(), Mismatch> {
     let mismatch = compare(tensors, graphs);
     if !mismatch.is_empty() {
         return Err(mismatch);
@@ -273,13 +272,13 @@ mod tests {
     fn our_writer_is_the_librarys() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.safetensors");
-        let tensors: BTreeMap<String, Tensor> = [
+        let tensors: Tensors = [
             ("a".to_owned(), Tensor::f32([2], vec![1.0, 2.0])),
             ("b\"é".to_owned(), Tensor::f64([1, 1], vec![0.1])),
             ("c".to_owned(), Tensor::u8([3], vec![1, 2, 3])),
         ]
         .into();
-        let metadata: BTreeMap<String, String> = [("format".to_owned(), "pt".to_owned())].into();
+        let metadata: Metadata = [("format".to_owned(), "pt".to_owned())].into();
         write_safetensors(&path, &tensors, &metadata).unwrap();
         let (a, b): (Vec<u8>, Vec<u8>) =
             (tensors["a"].to_f32().iter().flat_map(|x| x.to_le_bytes()).collect(), 0.1f64.to_le_bytes().to_vec());
