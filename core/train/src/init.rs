@@ -1,5 +1,7 @@
 //! First values of parameters and states, drawn by name: the order in which a model is built never matters.
 
+use std::collections::HashSet;
+
 use fer_engine::{Data, Philox, Store, Tensor};
 use fer_graph::{DType, Graph, Init, Role, TensorType};
 use half::bf16;
@@ -69,11 +71,12 @@ pub fn initial_value(name: &str, ty: &TensorType, init: &Init, seed: u64) -> Res
 /// [`InitError`].
 pub fn initialise(graph: &Graph, seed: u64, store: &mut dyn Store) -> Result<Vec<String>, InitError> {
     let mut written = vec![];
+    let held: HashSet<String> = store.names().into_iter().collect();
     // Averages last, since they copy.
     let (averages, own): (Vec<_>, Vec<_>) =
         graph.arguments.iter().filter(|a| a.role != Role::Input).partition(|a| a.name.starts_with(EMA));
     for argument in own.into_iter().chain(averages) {
-        if store.read(&argument.name).is_some() {
+        if held.contains(&argument.name) {
             continue;
         }
         let ty = graph.ty(argument.value);

@@ -101,8 +101,8 @@ impl StepOptions {
 
 /// The graphs of an optimiser step.
 ///
-/// Beside the forward graph's own, their inputs are `learning_rate` (f scalar, after the schedule) and, but for SGD, `step`
-/// (f scalar, counting optimiser steps from 1).
+/// Beside the forward graph's own, the inputs of the graph that updates are `learning_rate` (f scalar, after the schedule) and
+/// `step` (f scalar, counting optimiser steps from 1).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// A batch is a step.
@@ -253,7 +253,7 @@ fn finish_step(
         clip(b, &mut trained, norm, max_norm)?;
     }
     b.look(verify)?;
-    let mut rates = Rates::declare(b, &options.optimiser)?;
+    let mut rates = Rates::declare(b)?;
     let mut moved = Vec::with_capacity(trained.len());
     for t in &trained {
         let new = optimise(b, &options.optimiser, &mut rates, t)?;

@@ -115,7 +115,7 @@ impl Compiled {
         Ok(Compiled { executable: engine.compile(graph)?, inputs })
     }
 
-    /// Adds an input if the graph has it: a model without dropout has no `rng`, SGD no `step`.
+    /// Adds an input if the graph has it: a model without dropout has no `rng`.
     fn feed(&self, feeds: &mut Feeds, name: &str, value: impl FnOnce() -> Tensor) {
         if self.inputs.iter().any(|known| known == name) {
             feeds.insert(name.to_owned(), value());

@@ -46,14 +46,10 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    /// Declares the inputs `learning_rate` and `step`.
-    pub fn declare(b: &Builder, optimiser: &Optimiser) -> Result<Rates> {
+    /// Declares the inputs `learning_rate` and `step`, whatever the optimiser, so that all steps are fed alike.
+    pub fn declare(b: &Builder) -> Result<Rates> {
         let learning_rate = b.input("learning_rate", TensorType::float([]))?;
-        // SGD does not ask how many steps came before.
-        let step = match optimiser {
-            Optimiser::Sgd { .. } => learning_rate,
-            _ => b.input("step", TensorType::float([]))?,
-        };
+        let step = b.input("step", TensorType::float([]))?;
         Ok(Rates { learning_rate, step, scaled: vec![(1.0, learning_rate)] })
     }
 

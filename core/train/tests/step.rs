@@ -50,13 +50,7 @@ fn run(options: &StepOptions) -> (Box<dyn Store>, Vec<Outputs>) {
     let mut store = engine.store();
     initialise(&graph, 1, store.as_mut()).unwrap();
     let executable = engine.compile(&graph).unwrap();
-    let outputs = (0..3)
-        .map(|k| {
-            let wanted = |name: &String| graph.argument(name).is_some();
-            let inputs = feeds(k).into_iter().filter(|(name, _)| wanted(name)).collect();
-            executable.run(store.as_mut(), &inputs).unwrap()
-        })
-        .collect();
+    let outputs = (0..3).map(|k| executable.run(store.as_mut(), &feeds(k)).unwrap()).collect();
     (store, outputs)
 }
 
@@ -149,9 +143,7 @@ fn averages_follow_weights_and_statistics() {
     let names = ["w", "b", "mean"];
     let mut expected: Vec<Vec<f64>> = names.iter().map(|n| read(store.as_ref(), n)).collect();
     for k in 0..3 {
-        let mut inputs = feeds(k);
-        inputs.remove("step");
-        executable.run(store.as_mut(), &inputs).unwrap();
+        executable.run(store.as_mut(), &feeds(k)).unwrap();
         for (name, average) in names.iter().zip(&mut expected) {
             for (a, new) in average.iter_mut().zip(read(store.as_ref(), name)) {
                 *a = 0.75 * *a + 0.25 * new;
@@ -246,6 +238,29 @@ fn micro_batches_equal_one_big_batch() {
         close(&read(two.as_ref(), &name), &read(one.as_ref(), &name));
     }
     assert!(read(two.as_ref(), "gradient.w").iter().all(|&g| g == 0.0));
+}
+
+/// A group of one micro-batch is the fused step, statistics and their averages included.
+#[test]
+fn both_halves_make_a_whole() {
+    let options = StepOptions { clip: Some(1.5), ema: Some(0.75), ..StepOptions::new(sgd(0.9, true)) };
+    let (one, _) = run(&options);
+    let engine = ENGINE();
+    let halves = [Step::accumulate(&toy(), &options).unwrap(), Step::apply(&toy(), &options).unwrap()];
+    let mut two = engine.store();
+    halves.iter().for_each(|graph| drop(initialise(graph, 1, two.as_mut()).unwrap()));
+    for k in 0..3 {
+        let mut all = feeds(k);
+        all.insert("micro_batches".to_owned(), Tensor::scalar(1.0));
+        for graph in &halves {
+            let inputs = all.iter().filter(|(name, _)| graph.argument(name).is_some());
+            let inputs = inputs.map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+            engine.compile(graph).unwrap().run(two.as_mut(), &inputs).unwrap();
+        }
+    }
+    for name in ["w", "b", "mean", "ema.w", "ema.b", "ema.mean", "optimiser.momentum.w"] {
+        close(&read(two.as_ref(), name), &read(one.as_ref(), name));
+    }
 }
 
 #[test]
