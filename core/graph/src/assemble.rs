@@ -121,7 +121,7 @@ pub(crate) fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>)
     }
     let near = known.map(|k| (strsim::damerau_levenshtein(word, k), k)).min();
     match near {
-        Some((distance, k)) if distance <= k.len().div_ceil(3) => format!("; did you mean {k:?}?"),
+        Some((distance, k)) if distance <= k.len().max(word.len()) / 3 => format!("; did you mean {k:?}?"),
         _ => String::new(),
     }
 }

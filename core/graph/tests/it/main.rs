@@ -1,0 +1,9 @@
+//! Reading and writing graphs: text, plugin boundary, and the constraints that both rely on.
+
+mod constraints;
+mod generate;
+mod hostile;
+mod mutate;
+mod reference;
+mod roundtrip;
+mod text;
