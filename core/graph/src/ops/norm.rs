@@ -197,7 +197,7 @@ impl Builder {
 
     /// A negative axis counts from the end.
     pub fn l2_normalize(&self, x: Value, axis: isize, epsilon: f64) -> Result<Value> {
-        let attributes = Attributes::new().with("axis", self.from_end(x, axis)).with("epsilon", epsilon);
+        let attributes = Attributes::new().with("axis", self.axis_from_end(x, axis)).with("epsilon", epsilon);
         self.emit1(&L2_NORMALIZE, &[x], attributes)
     }
 }

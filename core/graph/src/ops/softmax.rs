@@ -59,15 +59,15 @@ pub(super) static LOG_SOFTMAX: OpDef = OpDef {
 impl Builder {
     /// A negative axis counts from the end.
     pub fn softmax(&self, x: Value, axis: isize) -> Result<Value> {
-        self.emit1(&SOFTMAX, &[x], Attributes::new().with("axis", self.from_end(x, axis)))
+        self.emit1(&SOFTMAX, &[x], Attributes::new().with("axis", self.axis_from_end(x, axis)))
     }
 
     /// A negative axis counts from the end.
     pub fn log_softmax(&self, x: Value, axis: isize) -> Result<Value> {
-        self.emit1(&LOG_SOFTMAX, &[x], Attributes::new().with("axis", self.from_end(x, axis)))
+        self.emit1(&LOG_SOFTMAX, &[x], Attributes::new().with("axis", self.axis_from_end(x, axis)))
     }
 
-    pub(super) fn from_end(&self, x: Value, axis: isize) -> i64 {
+    pub(super) fn axis_from_end(&self, x: Value, axis: isize) -> i64 {
         if axis < 0 { axis as i64 + self.rank(x) as i64 } else { axis as i64 }
     }
 }
