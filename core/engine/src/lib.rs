@@ -3,6 +3,8 @@
 //! Parameters and states live in a [`Store`], so that several executables (training, evaluation, other batch sizes) share them.
 //! Engines know no plugin, no config and no file.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod engine;
 mod philox;
 mod tensor;
