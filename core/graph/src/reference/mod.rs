@@ -69,7 +69,7 @@ fn section(out: &mut String, def: &OpDef) -> fmt::Result {
     if def.class == Class::Composite {
         write!(out, " Adjoint: `{}{ADJOINT_SUFFIX}`.", def.name)?;
     }
-    writeln!(out, "\n\n{}.\n", sentence(def))?;
+    writeln!(out, "\n\n{}.\n", sentence(def.summary))?;
     writeln!(out, "Operands: {}.", operands(def))?;
     if !def.attributes.is_empty() {
         out.push_str("\n| attribute | kind | |\n|---|---|---|\n");
@@ -97,13 +97,13 @@ fn operands(def: &OpDef) -> String {
     if list.is_empty() { "none".to_owned() } else { list }
 }
 
-/// The summary with a capital letter, unless it begins with a formula or an operand.
-fn sentence(def: &OpDef) -> String {
-    let word = def.summary.split_whitespace().next().unwrap_or("");
-    let is_prose = word.len() > 1
-        && word.chars().enumerate().all(|(i, c)| c.is_alphabetic() || (i > 0 && matches!(c, '-' | ',')))
-        && !def.operands.names.contains(&word);
-    let text = cell(def.summary);
+/// The summary with a capital letter, unless it begins with a formula.
+fn sentence(summary: &str) -> String {
+    let mut words = summary.split_whitespace();
+    let is_word = |w: &str| w.chars().all(|c| c.is_alphabetic() || matches!(c, '-' | ',' | ';'));
+    let starts = words.next().is_some_and(|w| w.len() > 1 && w.starts_with(char::is_alphabetic) && is_word(w));
+    let is_prose = starts && words.next().is_none_or(|w| w.starts_with(|c: char| c.is_alphanumeric() || c == '('));
+    let text = cell(summary);
     match text.chars().next() {
         Some(first) if is_prose => first.to_uppercase().chain(text.chars().skip(1)).collect(),
         _ => text,
