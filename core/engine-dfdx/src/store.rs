@@ -53,6 +53,10 @@ impl<E: Element> Store for DfdxStore<E> {
         self.set(name, &value.shape, stored);
     }
 
+    fn snapshot(&self) -> Option<Box<dyn Store>> {
+        Some(Box::new(DfdxStore { entries: self.entries.clone() }))
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

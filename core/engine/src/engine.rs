@@ -83,6 +83,11 @@ pub trait Store: Send {
     fn read(&self, name: &str) -> Option<Tensor>;
     /// Creates or replaces an entry; floats are converted to the engine's precision.
     fn write(&mut self, name: &str, value: &Tensor);
+    /// The store as it stands, where that costs next to nothing (shared storage); `None` where it would be a copy. Lets the
+    /// trainer say which value of a diverged step was the first that was not finite.
+    fn snapshot(&self) -> Option<Box<dyn Store>> {
+        None
+    }
     fn as_any(&self) -> &dyn Any;
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }

@@ -174,36 +174,4 @@ macro_rules! conformance_tests {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use fer_graph::{Class, Meaning, ops::TABLE};
-    use proptest::strategy::ValueTree;
-
-    use super::*;
-
-    #[test]
-    fn every_op_has_a_family_and_every_differentiable_one_a_gradient() {
-        let mut covered = HashSet::new();
-        let mut differentiated = HashSet::new();
-        let mut runner = TestRunner::deterministic();
-        for family in GROUPS.iter().flat_map(|(_, families)| families()) {
-            covered.insert(family.op);
-            for _ in 0..8 {
-                if !family.random.new_tree(&mut runner).unwrap().current().wrt.is_empty() {
-                    differentiated.insert(family.op);
-                }
-            }
-        }
-        // Sources have no operand, compare and rng_uniform none that carries a gradient. What stop_gradient and convert do to
-        // one is not a difference quotient's business: they have tests of their own.
-        let without = ["constant", "rng_uniform", "compare", "stop_gradient", "convert"];
-        for def in TABLE {
-            assert!(covered.contains(def.name), "{} has no family", def.name);
-            let smooth = def.class != Class::Adjoint && !matches!(def.meaning, Meaning::Terminal);
-            if smooth && !without.contains(&def.name) {
-                assert!(differentiated.contains(def.name), "no gradient of {} is checked", def.name);
-            }
-        }
-    }
-}
+mod tests;

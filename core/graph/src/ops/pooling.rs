@@ -92,7 +92,7 @@ pub(super) static AVG_POOL: OpDef = OpDef {
             [v[0], v[1]]
         };
         let [kh, kw] = pair("kernel_size");
-        let kernel = b.full(&[channels, 1, kh, kw], 1.0 / (kh * kw) as f64)?;
+        let kernel = b.constant_of(b.dtype(operands[0]), &[channels, 1, kh, kw], vec![1.0 / (kh * kw) as f64])?;
         let window = Window { stride: pair("stride"), padding: pair("padding"), dilation: [1, 1], groups: channels };
         Ok(vec![b.convolution(operands[0], kernel, window)?])
     }),

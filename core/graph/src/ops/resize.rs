@@ -52,7 +52,8 @@ pub(super) static RESIZE: OpDef = OpDef {
                 _ => None,
             };
             let corners = attributes.text("coordinate_mode") == "align_corners";
-            b.constant(&[size[axis], from], interpolation_matrix(from, size[axis], scale, corners))
+            let weights = interpolation_matrix(from, size[axis], scale, corners);
+            b.constant_of(b.dtype(operands[0]), &[size[axis], from], weights)
         };
         // [n, c, h, w] x [ow, w] -> [n, c, h, ow]; x [oh, h] -> [n, c, ow, oh]; then the last two axes change places.
         let along = |x: Value, matrix: Value, axis: usize| {
