@@ -43,12 +43,15 @@ pub struct Pace {
     pub steps_per_epoch: usize,
     pub epochs: usize,
     pub seed: u64,
+    /// Steps by which the schedule runs ahead; 0 but for the paper's own protocol, which steps it before the first epoch.
+    pub offset: u64,
 }
 
 impl Pace {
     /// At an optimiser step, counted from 0 over the run.
     pub fn learning_rate_at(&self, global_step: u64) -> f64 {
-        let factor = factor(&self.schedule, self.warm_up.as_ref(), global_step, self.steps_per_epoch, self.epochs);
+        let step = global_step + self.offset;
+        let factor = factor(&self.schedule, self.warm_up.as_ref(), step, self.steps_per_epoch, self.epochs);
         self.learning_rate * factor
     }
 }
@@ -90,6 +93,8 @@ pub trait Observer {
     fn on_batch(&mut self, _inputs: &Feeds, _outputs: &Outputs) {}
     /// After each optimiser step.
     fn on_step(&mut self, report: &StepReport);
+    /// Before the epoch ends in [`TrainError::NotFinite`]: the batch, and the store as it was before it where the engine keeps one.
+    fn on_diverged(&mut self, _inputs: &Feeds, _before: Option<&dyn Store>) {}
 }
 
 impl<F: FnMut(&StepReport)> Observer for F {
@@ -176,10 +181,15 @@ impl Stepper {
             // Every micro-batch draws its own random numbers.
             let draw = global_step.wrapping_mul(self.every as u64).wrapping_add(count);
             self.batch.feed(&mut feeds, "rng", || rng_key(pace.seed, draw));
+            let before = store.snapshot();
             let outputs = self.batch.executable.run(store, &feeds)?;
             observer.on_batch(&feeds, &outputs);
-            loss += finite("the loss", scalar(&outputs, LOSS)?)?;
+            let value = scalar(&outputs, LOSS)?;
             norm = outputs.get(GRADIENT_NORM).and_then(Tensor::item);
+            if !value.is_finite() || norm.is_some_and(|n| !n.is_finite()) {
+                observer.on_diverged(&feeds, before.as_deref());
+            }
+            loss += finite("the loss", value)?;
             count += 1;
         }
         if count == 0 {

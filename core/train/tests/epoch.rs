@@ -46,6 +46,7 @@ fn pace(steps_per_epoch: usize) -> Pace {
         steps_per_epoch,
         epochs: 2,
         seed: 1111,
+        offset: 0,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use fer_abi::{NamedTensorType, TensorType as AbiType};
 use fer_config::{ConfigError, Resolved};
-use fer_graph::{Argument, Builder, Graph, Result, Role, TensorType, Value, import};
+use fer_graph::{Argument, Builder, Graph, Role, TensorType, Value, import};
 
 use super::recipe::Part;
 
@@ -54,7 +54,7 @@ pub fn place(
     scope: &str,
     fragment: &Graph,
     inputs: &[(&str, Value)],
-) -> Result<Vec<(String, Value)>> {
+) -> fer_graph::Result<Vec<(String, Value)>> {
     let _scope = b.scope(scope);
     let map = b.inline(fragment, |b, argument, ty| bind(b, argument, ty, inputs))?;
     for (state, value) in &fragment.updates {
@@ -64,7 +64,7 @@ pub fn place(
     Ok(fragment.outputs.iter().map(|(name, value)| (name.clone(), map[value.index()])).collect())
 }
 
-fn bind(b: &Builder, argument: &Argument, ty: &TensorType, inputs: &[(&str, Value)]) -> Result<Value> {
+fn bind(b: &Builder, argument: &Argument, ty: &TensorType, inputs: &[(&str, Value)]) -> fer_graph::Result<Value> {
     if argument.role != Role::Input {
         let value = b.argument(&b.full_name(&argument.name), argument.role, ty.clone(), argument.init.clone())?;
         b.edit_argument(value, |a| {
@@ -80,4 +80,21 @@ fn bind(b: &Builder, argument: &Argument, ty: &TensorType, inputs: &[(&str, Valu
         Some((_, value)) => Ok(*value),
         None => Err(b.malformed("input", format!("nothing provides the input {:?}", argument.name))),
     }
+}
+
+/// Whether a loss looks at the prior table at all.
+///
+/// # Errors
+/// A loss that cannot be built.
+pub fn uses_prior(resolved: &Resolved, loss: &Part, classes: usize) -> Result<bool, ConfigError> {
+    let table = TensorType::float([1, classes]);
+    let inputs = [
+        ("logits", table.clone()),
+        ("targets", table),
+        ("prior", TensorType::float([classes, classes])),
+        ("weights", TensorType::float([1])),
+    ];
+    let graph = fragment(resolved, loss, &inputs, true, &[])?;
+    let prior = graph.argument("prior").map(|a| a.value);
+    Ok(graph.nodes.iter().any(|n| n.operands.iter().any(|o| Some(*o) == prior)))
 }

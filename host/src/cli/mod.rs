@@ -1,0 +1,81 @@
+//! The command line: one file a command.
+
+mod data;
+mod graph;
+pub mod output;
+mod plugin;
+mod resolve;
+mod run;
+mod trace;
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::failure::{Failure, Result};
+
+/// Research on facial-expression recognition: experiments made of plugins, trained as one graph
+#[derive(Debug, Parser)]
+#[command(name = "fer-host", version, propagate_version = true, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train an experiment, choose its best epoch, report it on test; or resume a run
+    Run(run::Arguments),
+    /// Print the resolved config and where each value comes from
+    Resolve(resolve::Arguments),
+    /// Show the composed graph: parameters, FLOPs and activations by scope, or the graph itself
+    Graph(graph::Arguments),
+    /// Run one forward (and backward) pass on given tensors, to compare with another framework
+    Trace(trace::Arguments),
+    /// List and describe the plugins on this machine
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// Audit data sets
+    #[command(subcommand)]
+    Data(data::Command),
+}
+
+/// Parses the arguments, runs the command, shows what went wrong.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let level = ["warn", "info", "debug"][usize::from(arguments.verbose.min(2))];
+    let filter = EnvFilter::try_from_env("FER_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            show(&failure);
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Resolve(arguments) => resolve::run(&arguments),
+        Command::Graph(arguments) => graph::run(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments),
+        Command::Plugin(command) => plugin::run(&command),
+        Command::Data(command) => data::run(&command),
+    }
+}
+
+fn show(failure: &Failure) {
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let text = if colour {
+        fer_config::render_coloured(&failure.error)
+    } else {
+        fer_config::render_plain(&failure.error)
+    };
+    eprintln!("{}", text.trim_end());
+}

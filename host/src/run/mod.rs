@@ -1,0 +1,21 @@
+//! A run: from a resolved config to a run folder.
+//!
+//! `material` opens the data, `folder` keeps the files, `training` owns the epochs, `evaluation` measures, `progress` shows.
+
+mod checkpointing;
+mod evaluation;
+mod folder;
+mod material;
+mod model;
+pub mod progress;
+mod record;
+mod report;
+mod training;
+mod watch;
+
+pub use evaluation::{Evaluation, Evaluator};
+pub use folder::RunFolder;
+pub use material::Material;
+pub use model::{Model, step_options};
+pub use record::{Environment, Results, SplitResult};
+pub use training::{RunOptions, resume, start};

@@ -1,0 +1,141 @@
+//! What a run folder says of a run: `environment.json` at its start, `results.json` at its end.
+
+use std::collections::BTreeMap;
+
+use fer_config::Resolved;
+use fer_engine::Engine;
+use fer_train::{Metrics, wilson};
+use serde::{Deserialize, Serialize};
+
+use super::material::Material;
+use crate::compose::Recipe;
+
+/// With what a run was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    pub fer_host: String,
+    pub fer_abi: String,
+    pub rustc: String,
+    pub system: String,
+    pub engine: String,
+    pub precision: String,
+    pub threads: usize,
+    pub seed: u64,
+    pub config_files: Vec<String>,
+    pub plugins: Vec<PluginRecord>,
+    pub data: DataRecord,
+}
+
+/// A library that took part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginRecord {
+    pub kind: String,
+    pub id: String,
+    pub version: String,
+    pub library: String,
+    pub sha256: String,
+}
+
+/// The data a run saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataRecord {
+    pub name: String,
+    /// How it was read: vote source, label mode.
+    pub origin: String,
+    /// The data set these stand in for, where it was absent.
+    pub substitute_for: Option<String>,
+    pub classes: Vec<String>,
+    pub counts: Counts,
+    pub class_counts: BTreeMap<String, Vec<usize>>,
+    pub dropped: BTreeMap<String, usize>,
+    /// SHA-256 over samples, labels and file sizes.
+    pub fingerprint: String,
+}
+
+/// Images by split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub train: usize,
+    pub validation: usize,
+    pub test: usize,
+}
+
+impl DataRecord {
+    pub fn of(material: &Material) -> DataRecord {
+        let set = &material.dataset;
+        let [train, validation, test] = set.counts();
+        DataRecord {
+            name: set.name.clone(),
+            origin: set.origin.clone(),
+            substitute_for: set.substitute_for.clone(),
+            classes: set.classes.clone(),
+            counts: Counts { train: set.train.len(), validation: set.validation.len(), test: set.test.len() },
+            class_counts: [("train", train), ("validation", validation), ("test", test)]
+                .map(|(name, counts)| (name.to_owned(), counts))
+                .into(),
+            dropped: set.dropped.clone(),
+            fingerprint: set.fingerprint(),
+        }
+    }
+}
+
+impl Environment {
+    pub fn of(resolved: &Resolved, recipe: &Recipe, engine: &dyn Engine, material: &Material) -> Environment {
+        let plugins = recipe.parts().map(|part| PluginRecord {
+            kind: part.component.kind().to_owned(),
+            id: part.component.id().to_owned(),
+            version: part.component.version().to_owned(),
+            library: part.component.library().display().to_string(),
+            sha256: part.component.sha256().to_owned(),
+        });
+        Environment {
+            fer_host: env!("CARGO_PKG_VERSION").into(),
+            fer_abi: fer_abi::VERSION.into(),
+            rustc: env!("FER_RUSTC").into(),
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            engine: engine.name().into(),
+            precision: engine.precision().name().into(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            seed: resolved.experiment.seed,
+            config_files: resolved.files().map(|f| f.display().to_string()).collect(),
+            plugins: plugins.collect(),
+            data: DataRecord::of(material),
+        }
+    }
+}
+
+/// One split's numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SplitResult {
+    #[serde(flatten)]
+    pub metrics: Metrics,
+    /// 95 % Wilson interval of the accuracy.
+    pub accuracy_interval: (f64, f64),
+}
+
+impl From<Metrics> for SplitResult {
+    fn from(metrics: Metrics) -> SplitResult {
+        let right = (0..metrics.confusion.len()).map(|c| metrics.confusion[c][c]).sum();
+        let accuracy_interval = wilson(right, metrics.count);
+        SplitResult { metrics, accuracy_interval }
+    }
+}
+
+/// What came out. Epochs count from 1, as on the screen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    pub name: String,
+    pub data: DataRecord,
+    pub epochs: usize,
+    pub best_epoch: usize,
+    pub stopped_early: bool,
+    /// The best epoch's.
+    pub validation: SplitResult,
+    /// Of the best epoch's weights, computed once, after training.
+    pub test: SplitResult,
+    /// Training throughput, the median over epochs.
+    pub images_per_second: f64,
+    pub parameters: usize,
+    /// True where the run follows the paper's own evaluation, whose numbers are not comparable with a clean protocol's.
+    pub paper_compat: bool,
+}
