@@ -16,7 +16,7 @@ pub mod nn;
 pub mod options;
 
 pub use builder::GraphBuilder;
-pub use component::{Backbone, LossInputs, Loss, Resizer};
+pub use component::{Backbone, Loss, LossInputs, Resizer};
 pub use error::{Error, Result};
 pub use fer_abi as abi;
 pub use fer_graph as graph;
@@ -28,5 +28,8 @@ pub mod prelude {
         Backbone, Error, GraphBuilder, Loss, LossInputs, OptionEnum, Options, Resizer, Result, export_plugin, nn,
         options::Options as _,
     };
-    pub use fer_graph::{DType, Init, TensorType, Value, ops::{DotAxes, Window}};
+    pub use fer_graph::{
+        DType, Init, TensorType, Value,
+        ops::{DotAxes, Window},
+    };
 }

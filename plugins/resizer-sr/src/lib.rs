@@ -16,7 +16,13 @@ struct SuperResolution {
 }
 
 fn conv3(g: &GraphBuilder, name: &str, x: Value, out: usize, init: Option<Init>) -> Result<Value> {
-    nn::conv2d(g, name, x, out, &nn::Conv2d { kernel: 3, padding: 1, init, ..Default::default() })
+    nn::conv2d(
+        g,
+        name,
+        x,
+        out,
+        &nn::Conv2d { kernel: 3, padding: 1, bias_init: init.clone(), init, ..Default::default() },
+    )
 }
 
 /// `[n, c s s, h, w]` to `[n, c, h s, w s]`, as PyTorch's `pixel_shuffle`.

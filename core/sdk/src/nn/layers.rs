@@ -38,13 +38,15 @@ pub struct Conv2d {
     pub padding: usize,
     pub groups: usize,
     pub bias: bool,
-    /// `None`: PyTorch's default.
+    /// How the weight starts; `None`: PyTorch's default.
     pub init: Option<Init>,
+    /// How the bias starts; `None`: PyTorch's default.
+    pub bias_init: Option<Init>,
 }
 
 impl Default for Conv2d {
     fn default() -> Self {
-        Conv2d { kernel: 1, stride: 1, padding: 0, groups: 1, bias: true, init: None }
+        Conv2d { kernel: 1, stride: 1, padding: 0, groups: 1, bias: true, init: None, bias_init: None }
     }
 }
 
@@ -61,7 +63,8 @@ pub fn conv2d(g: &GraphBuilder, name: &str, x: Value, out: usize, conv: &Conv2d)
     if !bias {
         return Ok(y);
     }
-    let bias = g.parameter("bias", &[out], Init::torch_default(fan_in))?;
+    let init = conv.bias_init.clone().unwrap_or_else(|| Init::torch_default(fan_in));
+    let bias = g.parameter("bias", &[out], init)?;
     Ok(g.add(y, g.reshape(bias, &[1, out, 1, 1])?)?)
 }
 
