@@ -1,0 +1,91 @@
+//! Being run: what a graph promises of shapes and names holds when it runs, and the numbers are numbers.
+
+use fer_engine::{Outputs, Precision};
+use fer_graph::{Argument, DType, Graph, Role, TensorType, Value};
+
+use crate::{Case, Model, Outcome, Property, Subject, close, ensure};
+
+pub const PROPERTIES: &[Property<'static>] = &[
+    Property { name: "the signature is that of its kind", cases: 12, wide: false, check: &signature },
+    Property { name: "inferred shapes are executed shapes, of finite numbers", cases: 6, wide: false, check: &shapes },
+    Property { name: "the same seed gives the same bits", cases: 3, wide: false, check: &same_bits },
+    Property { name: "f32 agrees with f64", cases: 4, wide: false, check: &precisions },
+    Property { name: "modes and batch sizes share their parameters", cases: 6, wide: false, check: &shared_parameters },
+];
+
+fn signature(subject: &Subject, case: &Case) -> Outcome {
+    let graph = subject.graph(case)?;
+    for input in graph.by_role(Role::Input) {
+        let offered = case.inputs.iter().any(|(name, ty)| *name == input.name && ty == graph.ty(input.value));
+        let key = input.name == "rng" && *graph.ty(input.value) == TensorType::new(DType::I32, [3]);
+        ensure(offered || key, || format!("declares an input {:?} that is not offered as such", input.name))?;
+    }
+    let names: Vec<&str> = graph.outputs.iter().map(|(name, _)| name.as_str()).collect();
+    let Some(output) = graph.output(subject.output()) else {
+        return ensure(false, || format!("gives {names:?}, not {:?}", subject.output()));
+    };
+    let ty = graph.ty(output);
+    let n = case.batch();
+    let fits = match subject.output() {
+        "loss" => ty.rank() == 0,
+        "features" => ty.rank() == 2 && ty.shape[0] == n,
+        _ => ty.rank() == 4 && ty.shape[0] == n,
+    };
+    ensure(fits && ty.dtype == DType::Float, || format!("gives {:?} as {ty} for a batch of {n}", subject.output()))?;
+    ensure(case.training || graph.updates.is_empty(), || {
+        format!("evaluation updates {:?}", graph.updates.iter().map(|(name, _)| name).collect::<Vec<_>>())
+    })
+}
+
+fn shapes(subject: &Subject, case: &Case) -> Outcome {
+    for model in [Model::initial(subject, case)?, Model::moved(subject, case)?] {
+        let outputs = model.run_all(Precision::F64)?;
+        for (name, value) in model.graph.outputs.iter().chain(&model.graph.updates) {
+            let found = outputs.get(name).or_else(|| outputs.get(&format!("update/{name}")));
+            let inferred = model.graph.ty(*value);
+            ensure(found.is_some_and(|t| t.shape == inferred.shape), || {
+                format!("{name:?} is inferred as {inferred}, executed as {:?}", found.map(|t| &t.shape))
+            })?;
+            let odd = found.and_then(|t| t.to_f64().into_iter().find(|v| !v.is_finite()));
+            ensure(odd.is_none(), || format!("{name:?} holds {} for ordinary inputs", odd.unwrap_or_default()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Two independent builds, two independent runs.
+fn same_bits(subject: &Subject, case: &Case) -> Outcome {
+    for precision in [Precision::F32, Precision::F64] {
+        let run = || Model::moved(subject, case)?.run_all(precision);
+        let bits = |outputs: Outputs| -> Vec<(String, Vec<u64>)> {
+            outputs.into_iter().map(|(name, t)| (name, t.to_f64().iter().map(|v| v.to_bits()).collect())).collect()
+        };
+        ensure(bits(run()?) == bits(run()?), || format!("two runs in {} differ", precision.name()))?;
+    }
+    Ok(())
+}
+
+/// One rounding to f32 is 6e-8; sums over some thousand products and a few normalisations by small deviations make it a thousand
+/// times that at worst. What computes something else is off by far more.
+const SINGLE: f64 = 1e-4;
+
+fn precisions(subject: &Subject, case: &Case) -> Outcome {
+    let model = Model::moved(subject, case)?;
+    let (single, double) = (model.run_in(Precision::F32)?, model.run_in(Precision::F64)?);
+    close(&single, &double, SINGLE).or_else(|d| ensure(false, || format!("f32 and f64 differ at {d}")))
+}
+
+/// A checkpoint of training must fit evaluation, at any batch size.
+fn shared_parameters(subject: &Subject, case: &Case) -> Outcome {
+    let here = subject.graph(case)?;
+    let Ok(there) = subject.graph(&case.with_batch(case.batch() + 1).in_mode(!case.training)) else { return Ok(()) };
+    let (here, there) = (declared(&here), declared(&there));
+    let odd = here.iter().find(|d| !there.contains(d)).or_else(|| there.iter().find(|d| !here.contains(d)));
+    ensure(odd.is_none(), || format!("{odd:?} stands in one of two modes and batch sizes only"))
+}
+
+/// What a checkpoint holds. Numbers of values differ between modes and say nothing.
+fn declared(graph: &Graph) -> Vec<(Argument, &TensorType)> {
+    let kept = graph.arguments.iter().filter(|a| a.role != Role::Input);
+    kept.map(|a| (Argument { value: Value(0), ..a.clone() }, graph.ty(a.value))).collect()
+}

@@ -1,0 +1,106 @@
+//! A component under test, wherever it comes from.
+
+use fer_abi::{BuildError, BuildRequest, Descriptor, Fragment, NamedTensorType, OptionSpec, TensorType as AbiType};
+use fer_graph::{Graph, import};
+
+use crate::{Case, Outcome, Trouble};
+
+type Build = Box<dyn Fn(&BuildRequest) -> Result<Fragment, BuildError> + Send + Sync>;
+
+/// A component: what it says of itself, and a way to build it.
+pub struct Subject {
+    descriptor: Descriptor,
+    build: Build,
+}
+
+impl Subject {
+    pub fn new(
+        descriptor: Descriptor,
+        build: impl Fn(&BuildRequest) -> Result<Fragment, BuildError> + Send + Sync + 'static,
+    ) -> Subject {
+        Subject { descriptor, build: Box::new(build) }
+    }
+
+    /// One of [`fer_abi::kind`].
+    pub fn kind(&self) -> &str {
+        &self.descriptor.kind
+    }
+
+    pub fn id(&self) -> &str {
+        &self.descriptor.id
+    }
+
+    /// What it can be told.
+    pub fn options(&self) -> &[OptionSpec] {
+        &self.descriptor.options
+    }
+
+    /// The name of the result that its kind promises.
+    pub fn output(&self) -> &'static str {
+        match self.kind() {
+            fer_abi::kind::BACKBONE => "features",
+            fer_abi::kind::LOSS => "loss",
+            _ => "images",
+        }
+    }
+
+    /// What the host would ask. Defaults of the options that the case leaves open are filled in, as the host does.
+    pub fn request(&self, case: &Case) -> BuildRequest {
+        let mut options = vec![];
+        for spec in self.options() {
+            let value = case.options.iter().find(|o| o.name == spec.name).map(|o| o.value.clone());
+            if let Some(value) = value.or_else(|| spec.default.clone().into_option()) {
+                options.push(fer_abi::NamedOption { name: spec.name.clone(), value });
+            }
+        }
+        // What the schema does not know stays, so that the component can refuse it.
+        let unknown = |o: &&fer_abi::NamedOption| self.options().iter().all(|spec| spec.name != o.name);
+        options.extend(case.options.iter().filter(unknown).cloned());
+        let inputs = case.inputs.iter().map(|(name, ty)| NamedTensorType {
+            name: name.as_str().into(),
+            ty: AbiType { dtype: ty.dtype.name().into(), shape: ty.shape.iter().map(|&d| d as u64).collect() },
+        });
+        BuildRequest {
+            component: self.descriptor.id.clone(),
+            kind: self.descriptor.kind.clone(),
+            options: options.into(),
+            training: case.training,
+            inputs: inputs.collect::<Vec<_>>().into(),
+            properties: vec![].into(),
+        }
+    }
+
+    /// Asks for a fragment, whatever the request says.
+    ///
+    /// # Errors
+    /// The component's refusal.
+    pub fn ask(&self, request: &BuildRequest) -> Result<Fragment, BuildError> {
+        (self.build)(request)
+    }
+
+    /// The component's graph for a case.
+    ///
+    /// # Errors
+    /// [`Trouble::Skipped`] for a clear refusal; [`Trouble::Broken`] for a panic, a refusal without a word, or a fragment that
+    /// the graph crate does not accept.
+    pub fn graph(&self, case: &Case) -> Outcome<Graph> {
+        self.graph_of(&self.request(case))
+    }
+
+    /// [`Subject::graph`] of a request that was made by hand.
+    ///
+    /// # Errors
+    /// See [`Subject::graph`].
+    pub fn graph_of(&self, request: &BuildRequest) -> Outcome<Graph> {
+        match self.ask(request) {
+            Ok(fragment) => {
+                import(&fragment).map_err(|e| Trouble::Broken(format!("gives a fragment that is not well formed: {e}")))
+            }
+            Err(error) if error.panicked => Err(Trouble::Broken(error.message.to_string())),
+            Err(error) if error.message.trim().is_empty() => {
+                Err(Trouble::Broken("refuses without saying why: the message is empty".into()))
+            }
+            Err(error) => Err(Trouble::Skipped(error.message.to_string())),
+        }
+    }
+}
