@@ -76,13 +76,17 @@ impl Swin {
         });
         let stages = self.stages();
         if heads.len() != stages.len() || stages.is_empty() || stages.len() > 8 {
-            let message = format!("num_heads {heads:?} and depths {stages:?} must have one entry a stage, 1 to 8 stages");
+            let message =
+                format!("num_heads {heads:?} and depths {stages:?} must have one entry a stage, 1 to 8 stages");
             return Err(Error::option("num_heads", message));
         }
         for (i, &h) in heads.iter().enumerate() {
             let width = self.width() << i;
             if width % h != 0 {
-                return Err(Error::option("num_heads", format!("{h} heads do not divide the width {width} of stage {i}")));
+                return Err(Error::option(
+                    "num_heads",
+                    format!("{h} heads do not divide the width {width} of stage {i}"),
+                ));
             }
         }
         Ok(heads)

@@ -1,0 +1,10 @@
+//! The contract of `f-pdls`.
+
+use fer_contract::{Contract, Domain, component, contract, losses};
+
+fn f_pdls() -> Contract {
+    let subject = component!("loss", "f-pdls");
+    Contract { domain: Domain::of(&subject), subject, laws: losses::LAWS.to_vec() }
+}
+
+contract!(f_pdls);
