@@ -44,6 +44,8 @@ pub struct BuiltinSpec {
     pub seed: u64,
     /// Overrides the experiment's number of epochs where the built-in faces stand in for an absent data set.
     pub epochs: Option<usize>,
+    /// Overrides the experiment's batch where the built-in faces stand in.
+    pub batch: Option<usize>,
 }
 
 impl Default for BuiltinSpec {
@@ -57,6 +59,7 @@ impl Default for BuiltinSpec {
             difficulty: 1.0,
             seed: 1111,
             epochs: None,
+            batch: None,
         }
     }
 }

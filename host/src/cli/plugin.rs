@@ -54,7 +54,7 @@ fn list(as_json: bool) -> Result<()> {
             .map(|c| vec![format!("  {:<16} {}", c.id(), c.summary())])
             .collect();
         if !rows.is_empty() {
-            blocks.push(format!("{kind}s\n{}", table(&rows)));
+            blocks.push(format!("{}\n{}", plural(kind), table(&rows)));
         }
     }
     if blocks.is_empty() {
@@ -93,4 +93,8 @@ fn show(name: &str, as_json: bool) -> Result<()> {
             Err(Failure::new(format!("several plugins are called {id:?}")).help(format!("say which: {}", names.join(", "))))
         }
     }
+}
+
+fn plural(kind: &str) -> String {
+    if kind.ends_with('s') { format!("{kind}es") } else { format!("{kind}s") }
 }

@@ -28,6 +28,8 @@ pub struct Material {
     pub class_weights: Option<Vec<f32>>,
     /// The experiment's, or fewer where the built-in faces stand in.
     pub epochs: usize,
+    /// The experiment's, or fewer where the built-in faces stand in.
+    pub batch: usize,
 }
 
 impl Material {
@@ -45,8 +47,9 @@ impl Material {
             Ok(Arc::new(ImageSet::new(dataset.split(split).to_vec(), classes, pixels, CACHE_BYTES / 3)?))
         };
         let train = set(Split::Train)?;
-        if experiment.batch > train.len() {
-            let message = format!("batch {} is larger than the {} training images", experiment.batch, train.len());
+        let (epochs, batch) = limits(resolved, &dataset);
+        if batch > train.len() {
+            let message = format!("batch {batch} is larger than the {} training images", train.len());
             let help = format!("set batch to at most {}", train.len());
             return Err(resolved.error_at("batch", &message, "asked for here", Some(&help)).into());
         }
@@ -57,15 +60,17 @@ impl Material {
             test: set(Split::Test)?,
             prior,
             class_weights,
-            epochs: epochs(resolved, &dataset),
+            epochs,
+            batch,
             dataset,
         })
     }
 }
 
-fn epochs(resolved: &Resolved, dataset: &Dataset) -> usize {
-    let own = resolved.experiment.epochs;
-    let stand_in = match &resolved.experiment.data {
+/// Epochs and batch: the experiment's, unless built-in faces stand in and say otherwise.
+fn limits(resolved: &Resolved, dataset: &Dataset) -> (usize, usize) {
+    let experiment = &resolved.experiment;
+    let stand_in = match &experiment.data {
         DataSpec::FerPlus { otherwise, .. }
         | DataSpec::Fer2013 { otherwise, .. }
         | DataSpec::RafDb { otherwise, .. }
@@ -75,8 +80,10 @@ fn epochs(resolved: &Resolved, dataset: &Dataset) -> usize {
         DataSpec::Builtin(_) => None,
     };
     match stand_in {
-        Some(Otherwise::Builtin(faces)) if dataset.substitute_for.is_some() => faces.epochs.unwrap_or(own),
-        _ => own,
+        Some(Otherwise::Builtin(faces)) if dataset.substitute_for.is_some() => {
+            (faces.epochs.unwrap_or(experiment.epochs), faces.batch.unwrap_or(experiment.batch))
+        }
+        _ => (experiment.epochs, experiment.batch),
     }
 }
 

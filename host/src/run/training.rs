@@ -75,7 +75,7 @@ pub fn start(resolved: Resolved, options: &RunOptions) -> Result<()> {
     }
     let environment = Environment::of(&session.resolved, &session.recipe, engine.as_ref(), &material);
     let experiment = &session.resolved.experiment;
-    let step = model.step(experiment.batch)?;
+    let step = model.step(material.batch)?;
     reporter.header(&session, &environment, &step);
     if options.dry_run {
         let _ = Stepper::compile(engine.as_ref(), &step)?;
@@ -122,7 +122,7 @@ pub fn resume(path: &Path, options: &RunOptions) -> Result<()> {
     } else {
         write_json(&folder.environment(), &environment)?;
     }
-    let step = model.step(session.resolved.experiment.batch)?;
+    let step = model.step(material.batch)?;
     reporter.header(&session, &environment, &step);
     Run {
         session: &session,
@@ -198,7 +198,7 @@ impl Run<'_> {
     }
 
     fn batches_per_epoch(&self) -> usize {
-        self.material.train.len() / self.session.resolved.experiment.batch
+        self.material.train.len() / self.material.batch
     }
 
     fn pace(&self, stepper: &Stepper) -> Pace {
@@ -230,7 +230,7 @@ impl Run<'_> {
         let epoch = state.position.epoch;
         let labels = self.material.train.labels();
         let order = epoch_order(&labels, experiment.sampling, experiment.seed, epoch);
-        let parts = batches(&order, experiment.batch, true);
+        let parts = batches(&order, self.material.batch, true);
         let loader = LoaderOptions {
             augment: experiment.augment.clone(),
             seed: experiment.seed,
@@ -331,7 +331,7 @@ impl Run<'_> {
             false => ("test", &self.material.test),
         };
         let reading = Reading {
-            batch: experiment.batch,
+            batch: self.material.batch,
             loader: LoaderOptions {
                 augment: if compat { experiment.augment.clone() } else { vec![] },
                 seed: experiment.seed,
