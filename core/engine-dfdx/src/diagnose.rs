@@ -37,7 +37,7 @@ fn state<E: Element>(value: &Value<E>) -> State {
     };
     match value {
         Value::Splat(x) => of(*x),
-        Value::Dense(x) => E::copy(x).into_iter().map(of).max().unwrap_or(State::Finite),
+        Value::Dense(x) => x.iter().map(|&x| of(x)).max().unwrap_or(State::Finite),
         Value::I32(_) | Value::U8(_) | Value::Bool(_) => State::Finite,
     }
 }

@@ -1,18 +1,30 @@
 //! The element types the engine computes in, and all that it asks of dfdx.
 //!
 //! dfdx's shapes are types; the graph's are numbers. So tensors are flat here, `(usize,)`, and take the two or three
-//! axes an operation needs by a free reshape. Everything that computes with dfdx goes through [`Element`].
+//! axes an operation needs by a free reshape. dfdx does not lend out a tensor's memory, so values live in our buffers and pass
+//! through dfdx piece by piece: a piece stays in the processor's cache, pieces run in parallel, and copying it costs little.
+//! Everything that computes with dfdx goes through [`Element`].
 
 use std::sync::LazyLock;
 
 use dfdx::prelude::*;
 use fer_engine::{Data, Precision};
 
+use crate::buffer::Pool;
+
 /// A contiguous tensor of one axis.
 pub type Flat<E> = Tensor<(usize,), E, Cpu>;
 
-/// dfdx's handle to host memory. Its random numbers and its allocation cache are not used.
+/// dfdx's handle to host memory, for small pieces.
 static DEVICE: LazyLock<Cpu> = LazyLock::new(Cpu::default);
+
+/// The handle for matrices, which keeps their memory for the next. All its tensors are made by it: one made of a foreign `Vec`
+/// would let the cache grow at every use.
+static MATRICES: LazyLock<Cpu> = LazyLock::new(|| {
+    let device = Cpu::default();
+    device.enable_cache();
+    device
+});
 
 /// The sizes of `[batch, m, k] x [batch, k, n]`, and which operands are stored with their last two axes exchanged.
 #[derive(Clone, Copy, Debug)]
@@ -26,59 +38,43 @@ pub struct Product {
 }
 
 /// What any element is, integers and booleans included: lets code that only moves or compares elements be written once.
-pub trait Item: Copy + Default + PartialOrd + Send + Sync + 'static {
+pub trait Item: Copy + Default + PartialOrd + std::fmt::Debug + Send + Sync + 'static {
     fn of(value: f64) -> Self;
     fn get(self) -> f64;
-    /// IEEE's NaN; nothing else has one.
-    fn is_nan(self) -> bool {
-        false
-    }
+    /// IEEE's NaN; integers have none.
+    fn is_nan(self) -> bool;
+    /// Idle memory of this type.
+    fn pool() -> &'static Pool<Self>;
 }
 
-impl Item for i32 {
-    fn of(value: f64) -> i32 {
-        value as i32
-    }
-    fn get(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-impl Item for u8 {
-    fn of(value: f64) -> u8 {
-        value as u8
-    }
-    fn get(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-impl Item for bool {
-    fn of(value: f64) -> bool {
-        value != 0.0
-    }
-    fn get(self) -> f64 {
-        f64::from(u8::from(self))
-    }
-}
-
-macro_rules! float_item {
-    ($type:ident) => {
+macro_rules! item {
+    ($type:ident, |$value:ident| $of:expr, |$own:ident| $get:expr, |$other:ident| $nan:expr) => {
         impl Item for $type {
-            fn of(value: f64) -> $type {
-                value as $type
+            fn of($value: f64) -> $type {
+                $of
             }
             fn get(self) -> f64 {
-                f64::from(self)
+                let $own = self;
+                $get
             }
             fn is_nan(self) -> bool {
-                $type::is_nan(self)
+                let $other = self;
+                $nan
+            }
+            fn pool() -> &'static Pool<$type> {
+                static POOL: Pool<$type> = Pool::new();
+                &POOL
             }
         }
     };
 }
-float_item!(f32);
-float_item!(f64);
+
+// Rust's `as` is the graph's conversion: truncating, saturating, NaN to 0.
+item!(i32, |v| v as i32, |v| f64::from(v), |_v| false);
+item!(u8, |v| v as u8, |v| f64::from(v), |_v| false);
+item!(bool, |v| v != 0.0, |v| f64::from(u8::from(v)), |_v| false);
+item!(f32, |v| v as f32, |v| f64::from(v), |v| v.is_nan());
+item!(f64, |v| v, |v| v, |v| v.is_nan());
 
 /// f32 or f64.
 pub trait Element: Dtype + Item {
@@ -93,9 +89,7 @@ pub trait Element: Dtype + Item {
 
     // What dfdx does.
 
-    fn tensor(values: Vec<Self>) -> Flat<Self>;
-    /// A copy of the elements.
-    fn copy(x: &Flat<Self>) -> Vec<Self>;
+    fn tensor(values: &[Self]) -> Flat<Self>;
     /// Writes the elements into `target`, which has as many.
     fn copy_into(x: &Flat<Self>, target: &mut [Self]);
     fn negate(x: Flat<Self>) -> Flat<Self>;
@@ -111,9 +105,9 @@ pub trait Element: Dtype + Item {
     fn subtract_scalar(x: Flat<Self>, y: Self) -> Flat<Self>;
     fn multiply_scalar(x: Flat<Self>, y: Self) -> Flat<Self>;
     fn divide_scalar(x: Flat<Self>, y: Self) -> Flat<Self>;
-    /// `[outer, r, inner]` to `[outer, inner]`.
-    fn sum(x: Flat<Self>, outer: usize, r: usize, inner: usize) -> Flat<Self>;
-    fn matmul(lhs: Flat<Self>, rhs: Flat<Self>, product: Product) -> Flat<Self>;
+    /// `[outer, r, inner]` to `[outer, inner]`, one add after the other.
+    fn sum(x: &[Self], outer: usize, r: usize, inner: usize, sums: &mut [Self]);
+    fn matmul(lhs: &[Self], rhs: &[Self], product: Product, result: &mut [Self]);
 }
 
 macro_rules! element {
@@ -137,15 +131,8 @@ macro_rules! element {
                 Data::$data(values)
             }
 
-            fn tensor(values: Vec<Self>) -> Flat<Self> {
-                let shape = (values.len(),);
-                DEVICE.tensor_from_vec(values, shape)
-            }
-            fn copy(x: &Flat<Self>) -> Vec<Self> {
-                // `as_vec` walks element by element; this is one memcpy.
-                let mut values = vec![0.0; x.shape().0];
-                x.copy_into(&mut values);
-                values
+            fn tensor(values: &[Self]) -> Flat<Self> {
+                DEVICE.tensor_from_vec(values.to_vec(), (values.len(),))
             }
             fn copy_into(x: &Flat<Self>, target: &mut [Self]) {
                 x.copy_into(target);
@@ -189,36 +176,19 @@ macro_rules! element {
             fn divide_scalar(x: Flat<Self>, y: Self) -> Flat<Self> {
                 x / y
             }
-            fn sum(x: Flat<Self>, outer: usize, r: usize, inner: usize) -> Flat<Self> {
-                let sums = match (outer, inner) {
-                    (_, 1) => return x.reshape_like(&(outer, r)).sum::<(usize,), Axis<1>>(),
-                    (1, _) => return x.reshape_like(&(r, inner)).sum::<(usize,), Axis<0>>(),
-                    _ => x.reshape_like(&(outer, r, inner)).sum::<(usize, usize), Axis<1>>(),
-                };
-                sums.reshape_like(&(outer * inner,))
+            fn sum(x: &[Self], outer: usize, r: usize, inner: usize, sums: &mut [Self]) {
+                let x = DEVICE.tensor_from_vec(x.to_vec(), (outer, r, inner));
+                x.sum::<(usize, usize), Axis<1>>().copy_into(sums);
             }
-            fn matmul(lhs: Flat<Self>, rhs: Flat<Self>, product: Product) -> Flat<Self> {
+            fn matmul(lhs: &[Self], rhs: &[Self], product: Product, result: &mut [Self]) {
                 let Product { batch, m, k, n, lhs_transposed, rhs_transposed } = product;
-                if batch == 1 {
-                    let matrix = |x: Flat<Self>, rows: usize, columns: usize, transposed: bool| {
-                        if transposed {
-                            x.reshape_like(&(columns, rows)).permute::<(usize, usize), Axes2<1, 0>>()
-                        } else {
-                            x.reshape_like(&(rows, columns))
-                        }
-                    };
-                    let product = matrix(lhs, m, k, lhs_transposed).matmul(matrix(rhs, k, n, rhs_transposed));
-                    return product.reshape_like(&(m * n,));
-                }
-                let matrices = |x: Flat<Self>, rows: usize, columns: usize, transposed: bool| {
-                    if transposed {
-                        x.reshape_like(&(batch, columns, rows)).permute::<(usize, usize, usize), Axes3<0, 2, 1>>()
-                    } else {
-                        x.reshape_like(&(batch, rows, columns))
-                    }
+                let matrices = |x: &[Self], rows: usize, columns: usize, transposed: bool| {
+                    let shape = if transposed { (batch, columns, rows) } else { (batch, rows, columns) };
+                    let mut tensor: Tensor<(usize, usize, usize), $type, Cpu> = MATRICES.zeros_like(&shape);
+                    tensor.copy_from(x);
+                    if transposed { tensor.permute::<(usize, usize, usize), Axes3<0, 2, 1>>() } else { tensor }
                 };
-                let product = matrices(lhs, m, k, lhs_transposed).matmul(matrices(rhs, k, n, rhs_transposed));
-                product.reshape_like(&(batch * m * n,))
+                matrices(lhs, m, k, lhs_transposed).matmul(matrices(rhs, k, n, rhs_transposed)).copy_into(result);
             }
         }
     };

@@ -8,6 +8,8 @@
 //! What holds for every run: the same bits, whatever the number of threads; NaN passes through `maximum`, `reduce_max` and
 //! `max_pool`; a `bf16` value is a float rounded to bfloat16 after each op; a failed run leaves the store as it was.
 
+mod buffer;
+mod chunks;
 mod diagnose;
 mod element;
 mod executable;

@@ -5,44 +5,52 @@ use std::sync::Arc;
 use fer_engine::{Data, Tensor};
 use fer_graph::{DType, TensorType};
 
-use crate::element::{Element, Flat, Item};
+use crate::{
+    buffer::Buffer,
+    element::{Element, Item},
+};
 
 /// The elements of a value, row-major; its shape is the graph's. Copies share memory.
 #[derive(Clone, Debug)]
 pub enum Value<E: Element> {
     /// A float repeated over the whole shape, or a float scalar: constants and their broadcasts take no memory.
     Splat(E),
-    Dense(Flat<E>),
-    I32(Arc<Vec<i32>>),
-    U8(Arc<Vec<u8>>),
-    Bool(Arc<Vec<bool>>),
+    Dense(Arc<Buffer<E>>),
+    I32(Arc<Buffer<i32>>),
+    U8(Arc<Buffer<u8>>),
+    Bool(Arc<Buffer<bool>>),
 }
 
-/// Runs a function of slices on a value's elements, whatever their type, and wraps what it returns.
+/// Float elements for reading: given, or one number that stands for all.
+#[derive(Clone, Copy, Debug)]
+pub enum Floats<'a, E> {
+    Splat(E),
+    Dense(&'a [E]),
+}
+
+/// Runs a function from a slice to a buffer on a value's elements, whatever their type, and wraps what it returns.
 macro_rules! map_elements {
     ($value:expr, $count:expr, |$data:ident| $body:expr) => {
         match $value {
             $crate::value::Value::Splat(x) => {
-                let copies = vec![x; $count];
-                let $data = copies.as_slice();
+                let copies = $crate::buffer::Buffer::filled($count, x);
+                let $data: &[_] = &copies;
                 $crate::value::Value::dense($body)
             }
             $crate::value::Value::Dense(x) => {
-                let copied = E::copy(&x);
-                drop(x);
-                let $data = copied.as_slice();
+                let $data: &[_] = &x;
                 $crate::value::Value::dense($body)
             }
             $crate::value::Value::I32(x) => {
-                let $data = x.as_slice();
+                let $data: &[_] = &x;
                 $crate::value::Value::I32(std::sync::Arc::new($body))
             }
             $crate::value::Value::U8(x) => {
-                let $data = x.as_slice();
+                let $data: &[_] = &x;
                 $crate::value::Value::U8(std::sync::Arc::new($body))
             }
             $crate::value::Value::Bool(x) => {
-                let $data = x.as_slice();
+                let $data: &[_] = &x;
                 $crate::value::Value::Bool(std::sync::Arc::new($body))
             }
         }
@@ -52,19 +60,19 @@ pub(crate) use map_elements;
 
 impl<E: Element> Value<E> {
     /// Float elements; a single one becomes a splat.
-    pub fn dense(values: Vec<E>) -> Value<E> {
-        match values.as_slice() {
-            [one] => Value::Splat(*one),
-            _ => Value::Dense(E::tensor(values)),
+    pub fn dense(values: Buffer<E>) -> Value<E> {
+        match *values {
+            [one] => Value::Splat(one),
+            _ => Value::Dense(Arc::new(values)),
         }
     }
 
     /// Numbers as elements of the given type: one for each element, or one for all.
     pub fn from_numbers(ty: &TensorType, numbers: &[f64]) -> Value<E> {
-        fn fill<T: Copy>(count: usize, numbers: &[f64], of: impl Fn(f64) -> T) -> Vec<T> {
+        fn fill<T: Item>(count: usize, numbers: &[f64], of: impl Fn(f64) -> T) -> Buffer<T> {
             match numbers {
-                [one] => vec![of(*one); count],
-                _ => numbers.iter().map(|&v| of(v)).collect(),
+                [one] => Buffer::filled(count, of(*one)),
+                _ => Buffer::collect(count, numbers.iter().map(|&v| of(v))),
             }
         }
         let count = ty.elements();
@@ -74,19 +82,25 @@ impl<E: Element> Value<E> {
                 [one] => Value::Splat(float(*one)),
                 _ => Value::dense(fill(count, numbers, float)),
             },
-            DType::I32 => Value::I32(Arc::new(fill(count, numbers, <i32 as Item>::of))),
-            DType::U8 => Value::U8(Arc::new(fill(count, numbers, <u8 as Item>::of))),
-            DType::Bool => Value::Bool(Arc::new(fill(count, numbers, <bool as Item>::of))),
+            DType::I32 => Value::I32(Arc::new(fill(count, numbers, i32::of))),
+            DType::U8 => Value::U8(Arc::new(fill(count, numbers, u8::of))),
+            DType::Bool => Value::Bool(Arc::new(fill(count, numbers, bool::of))),
         }
     }
 
     /// A host tensor on the engine; `None` when its element type does not fit `dtype`.
     pub fn from_host(tensor: &Tensor, dtype: DType) -> Option<Value<E>> {
+        let count = tensor.data.len();
         let value = match (&tensor.data, dtype) {
-            (Data::F32(_) | Data::F64(_), DType::Float | DType::Bf16) => Value::dense(floats(&tensor.data)),
-            (Data::I32(v), DType::I32) => Value::I32(Arc::new(v.clone())),
-            (Data::U8(v), DType::U8) => Value::U8(Arc::new(v.clone())),
-            (Data::Bool(v), DType::Bool) => Value::Bool(Arc::new(v.clone())),
+            (Data::F32(v), DType::Float | DType::Bf16) => {
+                Value::dense(Buffer::collect(count, v.iter().map(|&x| E::of(f64::from(x)))))
+            }
+            (Data::F64(v), DType::Float | DType::Bf16) => {
+                Value::dense(Buffer::collect(count, v.iter().map(|&x| E::of(x))))
+            }
+            (Data::I32(v), DType::I32) => Value::I32(Arc::new(Buffer::copy_of(v))),
+            (Data::U8(v), DType::U8) => Value::U8(Arc::new(Buffer::copy_of(v))),
+            (Data::Bool(v), DType::Bool) => Value::Bool(Arc::new(Buffer::copy_of(v))),
             _ => return None,
         };
         Some(value.rounded_to(dtype))
@@ -95,7 +109,8 @@ impl<E: Element> Value<E> {
     /// A copy on the host.
     pub fn to_host(&self, shape: &[usize]) -> Tensor {
         let data = match self {
-            Value::Splat(_) | Value::Dense(_) => E::into_data(self.floats(shape.iter().product())),
+            Value::Splat(x) => E::into_data(vec![*x; shape.iter().product()]),
+            Value::Dense(x) => E::into_data(x.to_vec()),
             Value::I32(v) => Data::I32(v.to_vec()),
             Value::U8(v) => Data::U8(v.to_vec()),
             Value::Bool(v) => Data::Bool(v.to_vec()),
@@ -103,28 +118,36 @@ impl<E: Element> Value<E> {
         Tensor::new(shape, data)
     }
 
-    /// The float elements as a dfdx tensor.
+    /// The float elements, for reading.
     ///
     /// # Panics
     /// When the value holds no floats: the graph was verified.
-    pub fn tensor(self, count: usize) -> Flat<E> {
+    pub fn floats(&self) -> Floats<'_, E> {
         match self {
-            Value::Splat(x) => E::tensor(vec![x; count]),
+            Value::Splat(x) => Floats::Splat(*x),
+            Value::Dense(x) => Floats::Dense(x),
+            other => panic!("floats expected, found {other:?}"),
+        }
+    }
+
+    /// The float elements, written out where one stands for all. Shares memory where it can.
+    ///
+    /// # Panics
+    /// When the value holds no floats: the graph was verified.
+    pub fn shared(self, count: usize) -> Arc<Buffer<E>> {
+        match self {
+            Value::Splat(x) => Arc::new(Buffer::filled(count, x)),
             Value::Dense(x) => x,
             other => panic!("floats expected, found {other:?}"),
         }
     }
 
-    /// A copy of the float elements.
+    /// The float elements, to be changed: the value's own memory if nobody else reads it, else a copy.
     ///
     /// # Panics
     /// When the value holds no floats: the graph was verified.
-    pub fn floats(&self, count: usize) -> Vec<E> {
-        match self {
-            Value::Splat(x) => vec![*x; count],
-            Value::Dense(x) => E::copy(x),
-            other => panic!("floats expected, found {other:?}"),
-        }
+    pub fn owned(self, count: usize) -> Buffer<E> {
+        Arc::unwrap_or_clone(self.shared(count))
     }
 
     /// The elements of an i32 value.
@@ -165,20 +188,11 @@ impl<E: Element> Value<E> {
         match self {
             Value::Splat(x) if dtype == DType::Bf16 => Value::Splat(x.to_bfloat16()),
             Value::Dense(x) if dtype == DType::Bf16 => {
-                let mut values = E::copy(&x);
-                drop(x);
+                let mut values = Arc::unwrap_or_clone(x);
                 values.iter_mut().for_each(|v| *v = v.to_bfloat16());
                 Value::dense(values)
             }
             other => other,
         }
-    }
-}
-
-fn floats<E: Element>(data: &Data) -> Vec<E> {
-    match data {
-        Data::F32(v) => v.iter().map(|&x| E::of(f64::from(x))).collect(),
-        Data::F64(v) => v.iter().map(|&x| E::of(x)).collect(),
-        Data::I32(_) | Data::U8(_) | Data::Bool(_) => vec![],
     }
 }

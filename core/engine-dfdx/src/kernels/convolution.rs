@@ -6,7 +6,9 @@ use rayon::prelude::*;
 
 use super::{Kernel, Site, operands};
 use crate::{
-    element::{Element, Flat, Product},
+    buffer::Buffer,
+    chunks::in_pieces,
+    element::{Element, Product},
     value::Value,
 };
 
@@ -98,8 +100,8 @@ impl Sizes {
     }
 
     /// The column matrix `[window elements, pixels]` of one group of one image.
-    fn columns<E: Element>(&self, image: &[E]) -> Vec<E> {
-        let mut columns = vec![E::default(); self.window_elements() * self.pixels()];
+    fn columns<E: Element>(&self, image: &[E]) -> Buffer<E> {
+        let mut columns = Buffer::filled(self.window_elements() * self.pixels(), E::default());
         let step = self.window.stride[1];
         for Run { target, source, count } in self.runs().filter(|run| run.count > 0) {
             let line = &mut columns[target..target + count];
@@ -132,9 +134,10 @@ impl Sizes {
         }
     }
 
-    /// The kernel's matrix `[outputs, window elements]` of each group.
-    fn matrices<E: Element>(&self, kernel: &[E]) -> Vec<Flat<E>> {
-        kernel.chunks_exact(self.outputs * self.window_elements()).map(|group| E::tensor(group.to_vec())).collect()
+    /// The kernel's matrix `[outputs, window elements]` for the group of the `i`th part of all images.
+    fn matrix<'a, E: Element>(&self, kernel: &'a [E], i: usize) -> &'a [E] {
+        let size = self.outputs * self.window_elements();
+        &kernel[i % self.groups * size..][..size]
     }
 }
 
@@ -150,18 +153,13 @@ pub fn convolution<E: Element>(site: &Site<'_>) -> Kernel<E> {
     let total = site.result().elements();
     Box::new(move |v| {
         let [x, kernel] = operands(v);
-        let (input, matrices) = (x.floats(counts[0]), sizes.matrices(&kernel.floats(counts[1])));
-        drop((x, kernel));
-        let mut output = vec![E::default(); total];
-        output
-            .par_chunks_exact_mut(sizes.output_area())
-            .zip(input.par_chunks_exact(sizes.input_area()))
-            .enumerate()
-            .for_each(|(i, (output, input))| {
-                let columns = E::tensor(sizes.columns(input));
-                let matrix = matrices[i % sizes.groups].clone();
-                E::copy_into(&E::matmul(matrix, columns, sizes.product()), output);
-            });
+        let (input, kernel) = (x.shared(counts[0]), kernel.shared(counts[1]));
+        let mut output = Buffer::scratch(total);
+        in_pieces(&mut output, sizes.output_area(), |at, output| {
+            let i = at / sizes.output_area();
+            let columns = sizes.columns(&input[i * sizes.input_area()..][..sizes.input_area()]);
+            E::matmul(sizes.matrix(&kernel, i), &columns, sizes.product(), output);
+        });
         Value::dense(output)
     })
 }
@@ -174,18 +172,15 @@ pub fn input_grad<E: Element>(site: &Site<'_>) -> Kernel<E> {
     let product = Product { m: product.k, k: product.m, lhs_transposed: true, ..product };
     Box::new(move |v| {
         let [kernel, cotangent] = operands(v);
-        let (matrices, cotangents) = (sizes.matrices(&kernel.floats(counts[0])), cotangent.floats(counts[1]));
-        drop((kernel, cotangent));
-        let mut input = vec![E::default(); total];
-        input
-            .par_chunks_exact_mut(sizes.input_area())
-            .zip(cotangents.par_chunks_exact(sizes.output_area()))
-            .enumerate()
-            .for_each(|(i, (input, cotangent))| {
-                let matrix = matrices[i % sizes.groups].clone();
-                let columns = E::matmul(matrix, E::tensor(cotangent.to_vec()), product);
-                sizes.add_columns(&E::copy(&columns), input);
-            });
+        let (kernel, cotangents) = (kernel.shared(counts[0]), cotangent.shared(counts[1]));
+        let mut input = Buffer::filled(total, E::default());
+        in_pieces(&mut input, sizes.input_area(), |at, input| {
+            let i = at / sizes.input_area();
+            let cotangent = &cotangents[i * sizes.output_area()..][..sizes.output_area()];
+            let mut columns = Buffer::scratch(sizes.window_elements() * sizes.pixels());
+            E::matmul(sizes.matrix(&kernel, i), cotangent, product, &mut columns);
+            sizes.add_columns(&columns, input);
+        });
         Value::dense(input)
     })
 }
@@ -198,23 +193,23 @@ pub fn kernel_grad<E: Element>(site: &Site<'_>) -> Kernel<E> {
     let product = Product { k: product.n, n: product.k, rhs_transposed: true, ..product };
     Box::new(move |v| {
         let [x, cotangent] = operands(v);
-        let (input, cotangents) = (x.floats(counts[0]), cotangent.floats(counts[1]));
-        drop((x, cotangent));
-        let part = |i: usize| -> Vec<E> {
-            let image = &input[i * sizes.input_area()..(i + 1) * sizes.input_area()];
-            let cotangent = &cotangents[i * sizes.output_area()..(i + 1) * sizes.output_area()];
-            E::copy(&E::matmul(E::tensor(cotangent.to_vec()), E::tensor(sizes.columns(image)), product))
+        let (input, cotangents) = (x.shared(counts[0]), cotangent.shared(counts[1]));
+        let part = |i: usize| -> Buffer<E> {
+            let image = &input[i * sizes.input_area()..][..sizes.input_area()];
+            let cotangent = &cotangents[i * sizes.output_area()..][..sizes.output_area()];
+            let mut part = Buffer::scratch(sizes.outputs * sizes.window_elements());
+            E::matmul(cotangent, &sizes.columns(image), product, &mut part);
+            part
         };
-        let mut kernel = vec![E::default(); total];
+        let mut kernel = Buffer::filled(total, E::default());
         let per_group = sizes.outputs * sizes.window_elements();
         let all = sizes.images * sizes.groups;
         let at_once = IMAGES * sizes.groups;
         for first in (0..all).step_by(at_once) {
-            let parts: Vec<Vec<E>> = (first..all.min(first + at_once)).into_par_iter().map(part).collect();
-            for (i, part) in parts.into_iter().enumerate() {
-                let group = (first + i) % sizes.groups;
-                let target = &mut kernel[group * per_group..(group + 1) * per_group];
-                target.iter_mut().zip(part).for_each(|(t, s)| *t += s);
+            let parts: Vec<Buffer<E>> = (first..all.min(first + at_once)).into_par_iter().map(part).collect();
+            for (i, part) in parts.iter().enumerate() {
+                let target = &mut kernel[(first + i) % sizes.groups * per_group..][..per_group];
+                target.iter_mut().zip(part.iter()).for_each(|(t, s)| *t += *s);
             }
         }
         Value::dense(kernel)

@@ -4,9 +4,14 @@ use fer_graph::ops::DotAxes;
 
 use super::{Kernel, Site, movement::View, operands};
 use crate::{
+    buffer::Buffer,
+    chunks::in_pieces,
     element::{Element, Product},
     value::{Value, map_elements},
 };
+
+/// Multiply-adds that are worth a task of their own.
+const LARGE: usize = 1 << 20;
 
 /// How one operand becomes a stack of matrices.
 struct Layout {
@@ -59,10 +64,23 @@ pub fn dot_general<E: Element>(site: &Site<'_>) -> Kernel<E> {
         lhs_transposed: lhs.transposed,
         rhs_transposed: rhs.transposed,
     };
-    let scalar = site.result().elements() == 1;
+    let total = site.result().elements();
     Box::new(move |v| {
         let [x, y] = operands(v);
-        let result = E::matmul(lhs.bring(x).tensor(lhs.count), rhs.bring(y).tensor(rhs.count), product);
-        if scalar { Value::dense(E::copy(&result)) } else { Value::Dense(result) }
+        let (x, y) = (lhs.bring(x).shared(lhs.count), rhs.bring(y).shared(rhs.count));
+        let mut result = Buffer::scratch(total);
+        matmul(&x, &y, product, &mut result);
+        Value::dense(result)
     })
+}
+
+/// Many small products go to threads in groups of a fixed size; a large one is shared between threads by dfdx.
+fn matmul<E: Element>(x: &[E], y: &[E], product: Product, result: &mut [E]) {
+    let Product { batch, m, k, n, .. } = product;
+    let group = if m * k * n < LARGE { LARGE.div_ceil(m * k * n).min(batch) } else { 1 };
+    in_pieces(result, group * m * n, |at, piece| {
+        let (first, count) = (at / (m * n), piece.len() / (m * n));
+        let (x, y) = (&x[first * m * k..][..count * m * k], &y[first * k * n..][..count * k * n]);
+        E::matmul(x, y, Product { batch: count, ..product }, piece);
+    });
 }

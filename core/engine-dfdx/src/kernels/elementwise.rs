@@ -3,70 +3,112 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::{Kernel, Site, integer, operands};
 use crate::{
+    buffer::Buffer,
+    chunks::in_chunks,
     element::{Element, Flat, Item},
-    value::Value,
+    value::{Floats, Value},
 };
 
-/// Elements that one task works on. Fixed, so that nothing depends on the number of threads.
-pub const CHUNK: usize = 1 << 14;
+/// A function of one tensor that dfdx evaluates, in place where nobody else reads the operand.
+fn apply<E: Element>(x: Arc<Buffer<E>>, function: impl Fn(Flat<E>) -> Flat<E> + Sync) -> Value<E> {
+    let result = match Arc::try_unwrap(x) {
+        Ok(mut x) => {
+            in_chunks(&mut x, |_, chunk| E::copy_into(&function(E::tensor(chunk)), chunk));
+            x
+        }
+        Err(x) => {
+            let mut result = Buffer::scratch(x.len());
+            in_chunks(&mut result, |at, chunk| {
+                E::copy_into(&function(E::tensor(&x[at..at + chunk.len()])), chunk);
+            });
+            result
+        }
+    };
+    Value::dense(result)
+}
 
-/// A function of one tensor that dfdx evaluates; a costly one is spread over threads, chunk by chunk.
-fn unary<E: Element>(function: fn(Flat<E>) -> Flat<E>, costly: bool) -> Kernel<E> {
+/// The same for two tensors.
+fn apply_both<E: Element>(x: Arc<Buffer<E>>, y: Arc<Buffer<E>>, function: fn(Flat<E>, Flat<E>) -> Flat<E>) -> Value<E> {
+    let result = match (Arc::try_unwrap(x), Arc::try_unwrap(y)) {
+        (Ok(mut x), y) => {
+            let y = y.unwrap_or_else(Arc::unwrap_or_clone);
+            in_chunks(&mut x, |at, chunk| {
+                E::copy_into(&function(E::tensor(chunk), E::tensor(&y[at..at + chunk.len()])), chunk);
+            });
+            x
+        }
+        (Err(x), Ok(mut y)) => {
+            in_chunks(&mut y, |at, chunk| {
+                E::copy_into(&function(E::tensor(&x[at..at + chunk.len()]), E::tensor(chunk)), chunk);
+            });
+            y
+        }
+        (Err(x), Err(y)) => {
+            let mut result = Buffer::scratch(x.len());
+            in_chunks(&mut result, |at, chunk| {
+                let piece = at..at + chunk.len();
+                E::copy_into(&function(E::tensor(&x[piece.clone()]), E::tensor(&y[piece])), chunk);
+            });
+            result
+        }
+    };
+    Value::dense(result)
+}
+
+/// The one element of a function of one number.
+fn single<E: Element>(result: &Flat<E>) -> Value<E> {
+    let mut number = [E::default()];
+    E::copy_into(result, &mut number);
+    Value::Splat(number[0])
+}
+
+fn unary<E: Element>(site: &Site<'_>, function: fn(Flat<E>) -> Flat<E>) -> Kernel<E> {
+    let count = site.result().elements();
     Box::new(move |v| {
         let [x] = operands(v);
         match x {
-            Value::Splat(x) => Value::Splat(E::copy(&function(E::tensor(vec![x])))[0]),
-            Value::Dense(x) if costly => {
-                let mut values = E::copy(&x);
-                drop(x);
-                values
-                    .par_chunks_mut(CHUNK)
-                    .for_each(|chunk| E::copy_into(&function(E::tensor(chunk.to_vec())), chunk));
-                Value::dense(values)
-            }
-            other => Value::Dense(function(other.tensor(0))),
+            Value::Splat(x) => single(&function(E::tensor(&[x]))),
+            x => apply(x.shared(count), function),
         }
     })
 }
 
 /// A function of one number that dfdx does not have.
-fn plain_unary<E: Element>(function: fn(E) -> E) -> Kernel<E> {
+fn plain_unary<E: Element>(site: &Site<'_>, function: fn(E) -> E) -> Kernel<E> {
+    let count = site.result().elements();
     Box::new(move |v| {
         let [x] = operands(v);
         if let Value::Splat(x) = x {
             return Value::Splat(function(x));
         }
-        let mut values = x.floats(0);
-        drop(x);
-        values.par_chunks_mut(CHUNK).for_each(|chunk| chunk.iter_mut().for_each(|v| *v = function(*v)));
+        let mut values = x.owned(count);
+        in_chunks(&mut values, |_, chunk| chunk.iter_mut().for_each(|v| *v = function(*v)));
         Value::dense(values)
     })
 }
 
-pub fn negate<E: Element>(_: &Site<'_>) -> Kernel<E> {
-    unary(E::negate, false)
+pub fn negate<E: Element>(site: &Site<'_>) -> Kernel<E> {
+    unary(site, E::negate)
 }
-pub fn exponential<E: Element>(_: &Site<'_>) -> Kernel<E> {
-    unary(E::exponential, true)
+pub fn exponential<E: Element>(site: &Site<'_>) -> Kernel<E> {
+    unary(site, E::exponential)
 }
-pub fn log<E: Element>(_: &Site<'_>) -> Kernel<E> {
-    unary(E::log, true)
+pub fn log<E: Element>(site: &Site<'_>) -> Kernel<E> {
+    unary(site, E::log)
 }
-pub fn sqrt<E: Element>(_: &Site<'_>) -> Kernel<E> {
-    unary(E::sqrt, false)
+pub fn sqrt<E: Element>(site: &Site<'_>) -> Kernel<E> {
+    unary(site, E::sqrt)
 }
-pub fn tanh<E: Element>(_: &Site<'_>) -> Kernel<E> {
-    unary(E::tanh, true)
+pub fn tanh<E: Element>(site: &Site<'_>) -> Kernel<E> {
+    unary(site, E::tanh)
 }
-pub fn erf<E: Element>(_: &Site<'_>) -> Kernel<E> {
-    plain_unary(E::erf)
+pub fn erf<E: Element>(site: &Site<'_>) -> Kernel<E> {
+    plain_unary(site, E::erf)
 }
-pub fn floor<E: Element>(_: &Site<'_>) -> Kernel<E> {
-    plain_unary(E::floor)
+pub fn floor<E: Element>(site: &Site<'_>) -> Kernel<E> {
+    plain_unary(site, E::floor)
 }
 
 /// The forms of a binary function that dfdx evaluates; `integer` serves i32.
@@ -84,15 +126,13 @@ fn binary<E: Element>(site: &Site<'_>, form: Binary<E>) -> Kernel<E> {
         let [x, y] = operands(v);
         match (x, y) {
             (Value::I32(x), Value::I32(y)) => integer::binary(&x, &y, form.integer),
-            (Value::Splat(x), Value::Splat(y)) => {
-                Value::Splat(E::copy(&(form.dense)(E::tensor(vec![x]), E::tensor(vec![y])))[0])
-            }
-            (Value::Dense(x), Value::Splat(y)) => Value::Dense((form.with_scalar)(x, y)),
-            (Value::Splat(x), Value::Dense(y)) => Value::Dense(match form.scalar_with {
-                Some(function) => function(x, y),
-                None => (form.dense)(E::tensor(vec![x; count]), y),
-            }),
-            (x, y) => Value::Dense((form.dense)(x.tensor(count), y.tensor(count))),
+            (Value::Splat(x), Value::Splat(y)) => single(&(form.dense)(E::tensor(&[x]), E::tensor(&[y]))),
+            (Value::Dense(x), Value::Splat(y)) => apply(x, |x| (form.with_scalar)(x, y)),
+            (Value::Splat(x), Value::Dense(y)) => match form.scalar_with {
+                Some(function) => apply(y, |y| function(x, y)),
+                None => apply_both(Arc::new(Buffer::filled(count, x)), y, form.dense),
+            },
+            (x, y) => apply_both(x.shared(count), y.shared(count), form.dense),
         }
     })
 }
@@ -158,19 +198,15 @@ fn plain_binary<E: Element>(site: &Site<'_>, float: fn(E, E) -> E, whole: fn(i32
             (Value::I32(x), Value::I32(y)) => integer::binary(&x, &y, whole),
             (Value::Splat(x), Value::Splat(y)) => Value::Splat(float(x, y)),
             (x, Value::Splat(y)) => {
-                let mut values = x.floats(count);
-                drop(x);
-                values.par_chunks_mut(CHUNK).for_each(|chunk| chunk.iter_mut().for_each(|v| *v = float(*v, y)));
+                let mut values = x.owned(count);
+                in_chunks(&mut values, |_, chunk| chunk.iter_mut().for_each(|v| *v = float(*v, y)));
                 Value::dense(values)
             }
             (x, y) => {
-                let mut values = x.floats(count);
-                let other = y.floats(count);
-                drop((x, y));
-                values
-                    .par_chunks_mut(CHUNK)
-                    .zip(other.par_chunks(CHUNK))
-                    .for_each(|(xs, ys)| xs.iter_mut().zip(ys).for_each(|(x, y)| *x = float(*x, *y)));
+                let (mut values, other) = (x.owned(count), y.shared(count));
+                in_chunks(&mut values, |at, chunk| {
+                    chunk.iter_mut().zip(&other[at..]).for_each(|(x, y)| *x = float(*x, *y));
+                });
                 Value::dense(values)
             }
         }
@@ -197,12 +233,16 @@ pub fn compare<E: Element>(site: &Site<'_>) -> Kernel<E> {
     };
     Box::new(move |v| {
         let [x, y] = operands(v);
-        let flags = match (x, y) {
-            (Value::I32(x), Value::I32(y)) => direction.of(&x, &y),
-            (Value::U8(x), Value::U8(y)) => direction.of(&x, &y),
-            (Value::Bool(x), Value::Bool(y)) => direction.of(&x, &y),
-            (x, Value::Splat(y)) => direction.with(&x.floats(count), y),
-            (x, y) => direction.of(&x.floats(count), &y.floats(count)),
+        let flags = match (&x, &y) {
+            (Value::I32(x), Value::I32(y)) => direction.of(x, y),
+            (Value::U8(x), Value::U8(y)) => direction.of(x, y),
+            (Value::Bool(x), Value::Bool(y)) => direction.of(x, y),
+            _ => match (x.floats(), y.floats()) {
+                (Floats::Dense(x), Floats::Dense(y)) => direction.of(x, y),
+                (Floats::Dense(x), Floats::Splat(y)) => direction.with(x, y),
+                (Floats::Splat(x), Floats::Dense(y)) => direction.reversed().with(y, x),
+                (Floats::Splat(x), Floats::Splat(y)) => Buffer::filled(count, direction.of(&[x], &[y])[0]),
+            },
         };
         Value::Bool(Arc::new(flags))
     })
@@ -219,9 +259,24 @@ enum Direction {
 }
 
 impl Direction {
-    fn of<T: Item>(self, x: &[T], y: &[T]) -> Vec<bool> {
-        fn each<T: Item>(x: &[T], y: &[T], holds: impl Fn(&T, &T) -> bool) -> Vec<bool> {
-            x.iter().zip(y).map(|(x, y)| holds(x, y)).collect()
+    /// The same comparison with the operands exchanged.
+    fn reversed(self) -> Direction {
+        match self {
+            Direction::Less => Direction::Greater,
+            Direction::LessEqual => Direction::GreaterEqual,
+            Direction::Greater => Direction::Less,
+            Direction::GreaterEqual => Direction::LessEqual,
+            same => same,
+        }
+    }
+
+    fn of<T: Item>(self, x: &[T], y: &[T]) -> Buffer<bool> {
+        fn each<T: Item>(x: &[T], y: &[T], holds: impl Fn(&T, &T) -> bool + Sync) -> Buffer<bool> {
+            let mut flags = Buffer::scratch(x.len());
+            in_chunks(&mut flags, |at, chunk| {
+                chunk.iter_mut().zip(x[at..].iter().zip(&y[at..])).for_each(|(flag, (x, y))| *flag = holds(x, y));
+            });
+            flags
         }
         match self {
             Direction::Equal => each(x, y, T::eq),
@@ -233,9 +288,13 @@ impl Direction {
         }
     }
 
-    fn with<T: Item>(self, x: &[T], y: T) -> Vec<bool> {
-        fn each<T: Item>(x: &[T], holds: impl Fn(&T) -> bool) -> Vec<bool> {
-            x.iter().map(holds).collect()
+    fn with<T: Item>(self, x: &[T], y: T) -> Buffer<bool> {
+        fn each<T: Item>(x: &[T], holds: impl Fn(&T) -> bool + Sync) -> Buffer<bool> {
+            let mut flags = Buffer::scratch(x.len());
+            in_chunks(&mut flags, |at, chunk| {
+                chunk.iter_mut().zip(&x[at..]).for_each(|(flag, x)| *flag = holds(x));
+            });
+            flags
         }
         match self {
             Direction::Equal => each(x, |x| *x == y),
@@ -259,28 +318,28 @@ pub fn select<E: Element>(site: &Site<'_>) -> Kernel<E> {
             (Value::Bool(x), Value::Bool(y)) => Value::Bool(Arc::new(choose(flags, &x, &y))),
             (x, Value::Splat(y)) => replace(flags, x, y, false, count),
             (Value::Splat(x), y) => replace(flags, y, x, true, count),
-            (x, y) => {
-                let (mut values, other) = (x.floats(count), y.floats(count));
-                drop((x, y));
-                for ((value, flag), other) in values.iter_mut().zip(flags).zip(other) {
-                    *value = if *flag { *value } else { other };
-                }
-                Value::dense(values)
-            }
+            (x, y) => Value::dense(choose(flags, &x.shared(count), &y.shared(count))),
         }
     })
 }
 
-fn choose<T: Item>(flags: &[bool], x: &[T], y: &[T]) -> Vec<T> {
-    flags.iter().zip(x.iter().zip(y)).map(|(&flag, (&x, &y))| if flag { x } else { y }).collect()
+fn choose<T: Item>(flags: &[bool], x: &[T], y: &[T]) -> Buffer<T> {
+    let mut chosen = Buffer::scratch(flags.len());
+    in_chunks(&mut chosen, |at, chunk| {
+        let both = x[at..].iter().zip(&y[at..]);
+        chunk
+            .iter_mut()
+            .zip(flags[at..].iter().zip(both))
+            .for_each(|(c, (flag, (x, y)))| *c = if *flag { *x } else { *y });
+    });
+    chosen
 }
 
-/// `x` with `other` wherever the flag is `at`.
-fn replace<E: Element>(flags: &[bool], x: Value<E>, other: E, at: bool, count: usize) -> Value<E> {
-    let mut values = x.floats(count);
-    drop(x);
-    for (value, flag) in values.iter_mut().zip(flags) {
-        *value = if *flag == at { other } else { *value };
-    }
+/// `x` with `other` wherever the flag is `hit`.
+fn replace<E: Element>(flags: &[bool], x: Value<E>, other: E, hit: bool, count: usize) -> Value<E> {
+    let mut values = x.owned(count);
+    in_chunks(&mut values, |at, chunk| {
+        chunk.iter_mut().zip(&flags[at..]).for_each(|(v, flag)| *v = if *flag == hit { other } else { *v });
+    });
     Value::dense(values)
 }

@@ -2,6 +2,8 @@
 
 use super::{Kernel, Site, operands};
 use crate::{
+    buffer::Buffer,
+    chunks::in_rows,
     element::{Element, Item},
     value::{Value, map_elements},
 };
@@ -23,14 +25,15 @@ pub fn gather<E: Element>(site: &Site<'_>) -> Kernel<E> {
     })
 }
 
-fn pick<T: Item>(x: &[T], indices: &[i32], size: usize, inner: usize) -> Vec<T> {
-    let mut target = Vec::with_capacity(x.len() / size * indices.len());
-    for block in x.chunks_exact(size * inner) {
-        for &index in indices {
-            let start = clamped(index, size) * inner;
-            target.extend_from_slice(&block[start..start + inner]);
+fn pick<T: Item>(x: &[T], indices: &[i32], size: usize, inner: usize) -> Buffer<T> {
+    let mut target = Buffer::scratch(x.len() / size * indices.len());
+    in_rows(&mut target, inner, |at, piece| {
+        for (i, run) in piece.chunks_exact_mut(inner).enumerate() {
+            let (block, which) = ((at / inner + i) / indices.len(), (at / inner + i) % indices.len());
+            let start = (block * size + clamped(indices[which], size)) * inner;
+            run.copy_from_slice(&x[start..start + inner]);
         }
-    }
+    });
     target
 }
 
@@ -44,8 +47,8 @@ pub fn scatter_add<E: Element>(site: &Site<'_>) -> Kernel<E> {
     Box::new(move |v| {
         let [indices, updates] = operands(v);
         let indices = indices.integers();
-        let updates = updates.floats(count);
-        let mut target = vec![E::default(); total];
+        let updates = updates.shared(count);
+        let mut target = Buffer::filled(total, E::default());
         let blocks = target.chunks_exact_mut(size * inner);
         for (block, updates) in blocks.zip(updates.chunks_exact(indices.len() * inner)) {
             for (&index, run) in indices.iter().zip(updates.chunks_exact(inner)) {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{element::Element, value::Value};
+use crate::{buffer::Buffer, element::Element, value::Value};
 
 pub fn binary<E: Element>(x: &[i32], y: &[i32], function: fn(i32, i32) -> i32) -> Value<E> {
-    Value::I32(Arc::new(x.iter().zip(y).map(|(&x, &y)| function(x, y)).collect()))
+    Value::I32(Arc::new(Buffer::collect(x.len(), x.iter().zip(y).map(|(&x, &y)| function(x, y)))))
 }
 
 /// Towards zero; by zero gives zero.

@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::{Kernel, Site, operands};
 use crate::{
+    buffer::Buffer,
+    chunks::in_rows,
     element::{Element, Item},
     value::{Value, map_elements},
 };
-
-/// From this many elements on the work is shared between threads.
-const LARGE: usize = 1 << 16;
 
 /// The row-major distance between neighbours along each axis.
 pub fn strides(shape: &[usize]) -> Vec<usize> {
@@ -68,17 +65,15 @@ impl View {
     }
 
     /// The viewed elements in row-major order.
-    pub fn read<T: Item>(&self, source: &[T]) -> Vec<T> {
+    pub fn read<T: Item>(&self, source: &[T]) -> Buffer<T> {
         let (Some((&row, outer)), Some((&step, outer_steps))) = (self.shape.split_last(), self.strides.split_last())
         else {
-            return vec![source[self.offset]];
+            return Buffer::filled(1, source[self.offset]);
         };
-        let rows: usize = outer.iter().product();
-        let mut target = vec![T::default(); rows * row];
-        let per_task = (LARGE / 4).div_ceil(row);
-        let fill = |first: usize, target: &mut [T]| {
-            let mut walk = Walk::new(outer, outer_steps, first);
-            for line in target.chunks_exact_mut(row) {
+        let mut target = Buffer::scratch(outer.iter().product::<usize>() * row);
+        in_rows(&mut target, row, |at, piece| {
+            let mut walk = Walk::new(outer, outer_steps, at / row);
+            for line in piece.chunks_exact_mut(row) {
                 let start = self.offset + walk.next();
                 match step {
                     0 => line.fill(source[start]),
@@ -86,12 +81,7 @@ impl View {
                     _ => line.iter_mut().zip(source[start..].iter().step_by(step)).for_each(|(t, s)| *t = *s),
                 }
             }
-        };
-        if target.len() < LARGE {
-            fill(0, &mut target);
-        } else {
-            target.par_chunks_mut(per_task * row).enumerate().for_each(|(i, part)| fill(i * per_task, part));
-        }
+        });
         target
     }
 }
@@ -194,8 +184,15 @@ pub fn pad<E: Element>(site: &Site<'_>) -> Kernel<E> {
 }
 
 /// `total` fillers with the source's elements laid over them, by the target's strides.
-fn spread<T: Item>(source: &[T], shape: &[usize], steps: &[usize], offset: usize, total: usize, filler: f64) -> Vec<T> {
-    let mut target = vec![T::of(filler); total];
+fn spread<T: Item>(
+    source: &[T],
+    shape: &[usize],
+    steps: &[usize],
+    offset: usize,
+    total: usize,
+    filler: f64,
+) -> Buffer<T> {
+    let mut target = Buffer::filled(total, T::of(filler));
     let (Some((&row, outer)), Some((&step, outer_steps))) = (shape.split_last(), steps.split_last()) else {
         target[offset] = source[0];
         return target;
@@ -219,13 +216,14 @@ pub fn concatenate<E: Element>(site: &Site<'_>) -> Kernel<E> {
     let runs: Vec<usize> = (0..site.node.operands.len()).map(|i| site.shape(i)[axis] * inner).collect();
     let total = site.result().elements();
     Box::new(move |parts| match &parts[0] {
-        Value::I32(_) => Value::I32(Arc::new(join(&parts, Value::integers, &runs, outer, total))),
-        Value::U8(_) => Value::U8(Arc::new(join(&parts, Value::bytes, &runs, outer, total))),
-        Value::Bool(_) => Value::Bool(Arc::new(join(&parts, Value::flags, &runs, outer, total))),
+        Value::I32(_) => Value::I32(Arc::new(join(&parts, Value::integers, &runs, total))),
+        Value::U8(_) => Value::U8(Arc::new(join(&parts, Value::bytes, &runs, total))),
+        Value::Bool(_) => Value::Bool(Arc::new(join(&parts, Value::flags, &runs, total))),
         Value::Splat(_) | Value::Dense(_) => {
-            let floats: Vec<Vec<E>> = parts.iter().zip(&runs).map(|(part, run)| part.floats(run * outer)).collect();
-            drop(parts);
-            Value::dense(interleave(&floats.iter().map(Vec::as_slice).collect::<Vec<_>>(), &runs, outer, total))
+            let floats: Vec<Arc<Buffer<E>>> =
+                parts.into_iter().zip(&runs).map(|(part, run)| part.shared(run * outer)).collect();
+            let slices: Vec<&[E]> = floats.iter().map(|part| &part[..]).collect();
+            Value::dense(interleave(&slices, &runs, total))
         }
     })
 }
@@ -234,18 +232,25 @@ fn join<E: Element, T: Item>(
     parts: &[Value<E>],
     elements: fn(&Value<E>) -> &[T],
     runs: &[usize],
-    outer: usize,
     total: usize,
-) -> Vec<T> {
-    interleave(&parts.iter().map(elements).collect::<Vec<_>>(), runs, outer, total)
+) -> Buffer<T> {
+    interleave(&parts.iter().map(elements).collect::<Vec<_>>(), runs, total)
 }
 
-fn interleave<T: Item>(parts: &[&[T]], runs: &[usize], outer: usize, total: usize) -> Vec<T> {
-    let mut target = Vec::with_capacity(total);
-    for o in 0..outer {
-        for (part, run) in parts.iter().zip(runs) {
-            target.extend_from_slice(&part[o * run..(o + 1) * run]);
+/// One run of each part in turn, until the parts are used up.
+fn interleave<T: Item>(parts: &[&[T]], runs: &[usize], total: usize) -> Buffer<T> {
+    let mut target = Buffer::scratch(total);
+    let row: usize = runs.iter().sum();
+    in_rows(&mut target, row, |at, piece| {
+        for (o, line) in piece.chunks_exact_mut(row).enumerate() {
+            let mut rest = line;
+            for (part, &run) in parts.iter().zip(runs) {
+                let (here, after) = rest.split_at_mut(run);
+                let from = (at / row + o) * run;
+                here.copy_from_slice(&part[from..from + run]);
+                rest = after;
+            }
         }
-    }
+    });
     target
 }

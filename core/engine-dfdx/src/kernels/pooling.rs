@@ -1,9 +1,7 @@
 //! max_pool and its adjoint. A window's winner is its first NaN, else its first largest element, row-major.
 
-use rayon::prelude::*;
-
 use super::{Kernel, Site, operands};
-use crate::{element::Element, value::Value};
+use crate::{buffer::Buffer, chunks::in_pieces, element::Element, value::Value};
 
 #[derive(Clone, Copy, Debug)]
 struct Windows {
@@ -63,10 +61,10 @@ pub fn max_pool<E: Element>(site: &Site<'_>) -> Kernel<E> {
     let (from, to) = (windows.input.iter().product::<usize>(), windows.output.iter().product::<usize>());
     Box::new(move |v| {
         let [x] = operands(v);
-        let input = x.floats(count);
-        drop(x);
-        let mut output = vec![E::default(); total];
-        output.par_chunks_exact_mut(to).zip(input.par_chunks_exact(from)).for_each(|(output, plane)| {
+        let input = x.shared(count);
+        let mut output = Buffer::scratch(total);
+        in_pieces(&mut output, to, |at, output| {
+            let plane = &input[at / to * from..][..from];
             output.iter_mut().zip(windows.winners(plane)).for_each(|(o, i)| *o = plane[i]);
         });
         Value::dense(output)
@@ -79,15 +77,12 @@ pub fn max_pool_grad<E: Element>(site: &Site<'_>) -> Kernel<E> {
     let (from, to) = (windows.input.iter().product::<usize>(), windows.output.iter().product::<usize>());
     Box::new(move |v| {
         let [x, cotangent] = operands(v);
-        let (input, cotangents) = (x.floats(counts[0]), cotangent.floats(counts[1]));
-        drop((x, cotangent));
-        let mut result = vec![E::default(); counts[0]];
-        result
-            .par_chunks_exact_mut(from)
-            .zip(input.par_chunks_exact(from).zip(cotangents.par_chunks_exact(to)))
-            .for_each(|(result, (plane, cotangent))| {
-                cotangent.iter().zip(windows.winners(plane)).for_each(|(g, i)| result[i] += *g);
-            });
+        let (input, cotangents) = (x.shared(counts[0]), cotangent.shared(counts[1]));
+        let mut result = Buffer::filled(counts[0], E::default());
+        in_pieces(&mut result, from, |at, result| {
+            let (plane, cotangents) = (&input[at..at + from], &cotangents[at / from * to..][..to]);
+            cotangents.iter().zip(windows.winners(plane)).for_each(|(g, i)| result[i] += *g);
+        });
         Value::dense(result)
     })
 }

@@ -1,10 +1,10 @@
 //! reduce_sum and reduce_max. Axes that stand side by side are reduced together, as the middle of `[outer, r, inner]`.
 
-use rayon::prelude::*;
-
 use super::{Kernel, Site, elementwise::larger, operands};
 use crate::{
-    element::{Element, Flat, Product},
+    buffer::Buffer,
+    chunks::{CHUNK, in_pieces},
+    element::{Element, Product},
     value::Value,
 };
 
@@ -48,29 +48,39 @@ pub fn reduce_sum<E: Element>(site: &Site<'_>) -> Kernel<E> {
         let [x] = operands(v);
         match x {
             Value::Splat(x) => Value::Splat(E::of(x.get() * summed as f64)),
-            x => from_tensor(stages.iter().fold(x.tensor(count), |x, stage| sum(x, *stage))),
+            x => staged(x, count, &stages, sum),
         }
     })
 }
 
-fn from_tensor<E: Element>(x: Flat<E>) -> Value<E> {
-    let values = E::copy(&x);
-    match values.as_slice() {
-        [one] => Value::Splat(*one),
-        _ => Value::Dense(x),
-    }
+/// Stage after stage.
+fn staged<E: Element>(x: Value<E>, count: usize, stages: &[Stage], reduce: fn(&[E], Stage) -> Buffer<E>) -> Value<E> {
+    let x = x.shared(count);
+    let Some((first, rest)) = stages.split_first() else { return Value::Dense(x) };
+    Value::dense(rest.iter().fold(reduce(&x, *first), |x, stage| reduce(&x, *stage)))
 }
 
-/// As a product with ones: dfdx's own sum walks column by column, one add after the other, which is several times slower
-/// than its matrix product and loses more digits of a long f32 sum.
-fn sum<E: Element>(x: Flat<E>, Stage { outer, r, inner }: Stage) -> Flat<E> {
-    let ones = E::tensor(vec![E::of(1.0); r]);
-    let shape = Product { batch: 1, m: outer, k: r, n: 1, lhs_transposed: false, rhs_transposed: false };
-    match (outer, inner) {
-        (_, 1) => E::matmul(x, ones, shape),
-        (1, _) => E::matmul(ones, x, Product { m: 1, n: inner, ..shape }),
-        _ => E::sum(x, outer, r, inner),
+/// As a product with ones: dfdx's own sum adds one element after the other, which is slower than its matrix product and loses
+/// more digits of a long f32 sum. Blocks too small to be worth a product are summed the plain way.
+fn sum<E: Element>(x: &[E], Stage { outer, r, inner }: Stage) -> Buffer<E> {
+    let mut sums = Buffer::scratch(outer * inner);
+    let ones = Buffer::filled(r, E::of(1.0));
+    let product = Product { batch: 1, m: 1, k: r, n: 1, lhs_transposed: false, rhs_transposed: false };
+    let block = r * inner;
+    if inner == 1 && r >= 16 {
+        in_pieces(&mut sums, CHUNK.div_ceil(r), |at, sums| {
+            E::matmul(&x[at * r..][..sums.len() * r], &ones, Product { m: sums.len(), ..product }, sums);
+        });
+    } else if block >= CHUNK / 2 {
+        in_pieces(&mut sums, inner, |at, sums| {
+            E::matmul(&ones, &x[at * r..][..block], Product { n: inner, ..product }, sums);
+        });
+    } else {
+        in_pieces(&mut sums, inner * CHUNK.div_ceil(block), |at, sums| {
+            E::sum(&x[at * r..][..sums.len() * r], sums.len() / inner, r, inner, sums);
+        });
     }
+    sums
 }
 
 pub fn reduce_max<E: Element>(site: &Site<'_>) -> Kernel<E> {
@@ -80,25 +90,25 @@ pub fn reduce_max<E: Element>(site: &Site<'_>) -> Kernel<E> {
         let [x] = operands(v);
         match x {
             Value::Splat(x) => Value::Splat(x),
-            x => {
-                let values = x.floats(count);
-                drop(x);
-                Value::dense(stages.iter().fold(values, |x, stage| max(&x, *stage)))
-            }
+            x => staged(x, count, &stages, max),
         }
     })
 }
 
-/// Plain, since dfdx's maximum overlooks NaN. The order of comparisons does not matter, so threads may share it.
-fn max<E: Element>(x: &[E], Stage { r, inner, .. }: Stage) -> Vec<E> {
-    x.par_chunks(r * inner)
-        .with_min_len((1usize << 14).div_ceil(r * inner))
-        .flat_map_iter(|block| {
-            let mut top = block[..inner].to_vec();
+/// Plain, since dfdx's maximum overlooks NaN. The order of comparisons does not matter.
+fn max<E: Element>(x: &[E], Stage { outer, r, inner }: Stage) -> Buffer<E> {
+    let mut top = Buffer::scratch(outer * inner);
+    in_pieces(&mut top, inner * CHUNK.div_ceil(r * inner), |at, top| {
+        for (top, block) in top.chunks_exact_mut(inner).zip(x[at * r..].chunks_exact(r * inner)) {
+            if inner == 1 {
+                top[0] = block.iter().copied().fold(block[0], larger);
+                continue;
+            }
+            top.copy_from_slice(&block[..inner]);
             for row in block[inner..].chunks_exact(inner) {
                 top.iter_mut().zip(row).for_each(|(t, v)| *t = larger(*t, *v));
             }
-            top
-        })
-        .collect()
+        }
+    });
+    top
 }

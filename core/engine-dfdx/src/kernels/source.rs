@@ -6,6 +6,7 @@ use fer_graph::DType;
 
 use super::{Kernel, Site, operands};
 use crate::{
+    buffer::Buffer,
     element::{Element, Item},
     value::Value,
 };
@@ -22,7 +23,7 @@ pub fn rng_uniform<E: Element>(site: &Site<'_>) -> Kernel<E> {
         let [key] = operands(v);
         let key = key.integers();
         let key = [key[0], key[1], key[2]];
-        Value::dense(fer_engine::uniform(key, stream, count).map(E::of).collect())
+        Value::dense(Buffer::collect(count, fer_engine::uniform(key, stream, count).map(E::of)))
     })
 }
 
@@ -46,13 +47,13 @@ pub fn convert<E: Element>(site: &Site<'_>) -> Kernel<E> {
         let [x] = operands(v);
         match to {
             DType::Float | DType::Bf16 => {
-                let numbers: Vec<E> = match x {
-                    Value::I32(v) => cast(&v),
-                    Value::U8(v) => cast(&v),
-                    Value::Bool(v) => cast(&v),
-                    Value::Splat(_) | Value::Dense(_) => x.floats(count),
+                let numbers: Value<E> = match x {
+                    Value::I32(v) => Value::dense(cast(&v)),
+                    Value::U8(v) => Value::dense(cast(&v)),
+                    Value::Bool(v) => Value::dense(cast(&v)),
+                    floats @ (Value::Splat(_) | Value::Dense(_)) => floats,
                 };
-                Value::dense(numbers).rounded_to(to)
+                numbers.rounded_to(to)
             }
             DType::I32 => wrap::<E, i32>(x, count, Value::I32),
             DType::U8 => wrap::<E, u8>(x, count, Value::U8),
@@ -61,14 +62,14 @@ pub fn convert<E: Element>(site: &Site<'_>) -> Kernel<E> {
     })
 }
 
-fn cast<T: Item, U: Item>(x: &[T]) -> Vec<U> {
-    x.iter().map(|v| U::of(v.get())).collect()
+fn cast<T: Item, U: Item>(x: &[T]) -> Buffer<U> {
+    Buffer::collect(x.len(), x.iter().map(|v| U::of(v.get())))
 }
 
-fn wrap<E: Element, U: Item>(x: Value<E>, count: usize, into: fn(Arc<Vec<U>>) -> Value<E>) -> Value<E> {
-    let converted: Vec<U> = match x {
-        Value::Splat(x) => vec![U::of(x.get()); count],
-        Value::Dense(x) => cast(&E::copy(&x)),
+fn wrap<E: Element, U: Item>(x: Value<E>, count: usize, into: fn(Arc<Buffer<U>>) -> Value<E>) -> Value<E> {
+    let converted: Buffer<U> = match x {
+        Value::Splat(x) => Buffer::filled(count, U::of(x.get())),
+        Value::Dense(x) => cast(&x),
         Value::I32(v) => cast(&v),
         Value::U8(v) => cast(&v),
         Value::Bool(v) => cast(&v),
