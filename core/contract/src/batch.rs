@@ -5,8 +5,8 @@ use fer_engine::Tensor;
 use crate::{Case, Model, Outcome, Property, Subject, close, ensure, values::rows};
 
 pub const PROPERTIES: &[Property<'static>] = &[
-    Property { name: "a batch gives what its samples give alone", cases: 4, wide: false, check: &alone },
-    Property { name: "permuting the batch permutes the result", cases: 4, wide: false, check: &permuted },
+    Property { name: "a batch gives what its samples give alone", cases: 8, wide: false, check: &alone },
+    Property { name: "permuting the batch permutes the result", cases: 8, wide: false, check: &permuted },
 ];
 
 /// Batches of another size take other blocks in a matrix product, so sums may be added in another order: some thousand roundings

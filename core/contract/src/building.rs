@@ -10,12 +10,12 @@ use crate::{
 };
 
 pub const PROPERTIES: &[Property<'static>] = &[
-    Property { name: "building is total", cases: 48, wide: true, check: &total },
-    Property { name: "the same request gives the same answer", cases: 8, wide: true, check: &deterministic },
+    Property { name: "building is total", cases: 128, wide: true, check: &total },
+    Property { name: "the same request gives the same answer", cases: 24, wide: true, check: &deterministic },
     Property { name: "what the schema forbids is refused", cases: 4, wide: false, check: &forbidden },
     Property { name: "malformed inputs do no harm", cases: 4, wide: false, check: &malformed },
     Property { name: "defaults build, or the user is told what to give", cases: 1, wide: false, check: &defaults },
-    Property { name: "a graph survives text and the plugin boundary", cases: 6, wide: false, check: &round_trips },
+    Property { name: "a graph survives text and the plugin boundary", cases: 16, wide: false, check: &round_trips },
 ];
 
 /// A refusal is as good as a graph; both have been looked at by [`Subject::graph`].

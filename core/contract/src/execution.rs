@@ -6,11 +6,16 @@ use fer_graph::{Argument, DType, Graph, Role, TensorType, Value};
 use crate::{Case, Model, Outcome, Property, Subject, close, ensure};
 
 pub const PROPERTIES: &[Property<'static>] = &[
-    Property { name: "the signature is that of its kind", cases: 12, wide: false, check: &signature },
-    Property { name: "inferred shapes are executed shapes, of finite numbers", cases: 6, wide: false, check: &shapes },
-    Property { name: "the same seed gives the same bits", cases: 3, wide: false, check: &same_bits },
-    Property { name: "f32 agrees with f64", cases: 4, wide: false, check: &precisions },
-    Property { name: "modes and batch sizes share their parameters", cases: 6, wide: false, check: &shared_parameters },
+    Property { name: "the signature is that of its kind", cases: 24, wide: false, check: &signature },
+    Property { name: "inferred shapes are executed shapes, of finite numbers", cases: 12, wide: false, check: &shapes },
+    Property { name: "the same seed gives the same bits", cases: 6, wide: false, check: &same_bits },
+    Property { name: "f32 agrees with f64", cases: 12, wide: false, check: &precisions },
+    Property {
+        name: "modes and batch sizes share their parameters",
+        cases: 12,
+        wide: false,
+        check: &shared_parameters,
+    },
 ];
 
 fn signature(subject: &Subject, case: &Case) -> Outcome {

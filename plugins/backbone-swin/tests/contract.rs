@@ -34,7 +34,8 @@ fn swin() -> Contract {
     };
     let ordinary = schema(Choices::ordinary(subject.options())).floats("mlp_ratio", 0.5..=3.0);
     // Whole depths cost memory for masks: 256 blocks of 64 x 64 windows say nothing more than 4 of 8 x 8.
-    let list = |most: i64| prop::collection::vec(1..=most, 1..=4).prop_map(|v: Vec<i64>| Some(OptionValue::Ints(v.into())));
+    let list =
+        |most: i64| prop::collection::vec(1..=most, 1..=4).prop_map(|v: Vec<i64>| Some(OptionValue::Ints(v.into())));
     let wide = Choices::wide(subject.options()).ints("window_size", 1..=8);
     let wide = wide.set("depths", list(4)).set("num_heads", list(9)).ints("embed_dim", 1..=48);
     let sides = prop::sample::select(vec![8usize, 12, 24, 28, 32, 56]);
