@@ -70,21 +70,24 @@ pub(super) static RESIZE: OpDef = OpDef {
 ///
 /// Half-pixel centres: source = (i + 0.5) * step - 0.5, cut at 0, with step = in / out, or 1 / scale when a scale is given
 /// (PyTorch's two readings of `scale_factor`). Aligned corners: source = i * (in - 1) / (out - 1).
+///
+/// Coordinates are rounded to single precision at each operation, as PyTorch rounds them for f32 images: a model trained there then
+/// sees the same pixels here in every precision. The exact coordinates differ by up to 4e-6 pixels.
 pub fn interpolation_matrix(from: usize, to: usize, scale: Option<f64>, align_corners: bool) -> Vec<f64> {
-    let step = match (align_corners, scale) {
-        (true, _) if to > 1 => (from - 1) as f64 / (to - 1) as f64,
+    let step: f32 = match (align_corners, scale) {
+        (true, _) if to > 1 => (from - 1) as f32 / (to - 1) as f32,
         (true, _) => 0.0,
-        (false, Some(scale)) => 1.0 / scale,
-        (false, None) => from as f64 / to as f64,
+        (false, Some(scale)) => (1.0 / scale) as f32,
+        (false, None) => from as f32 / to as f32,
     };
     let mut matrix = vec![0.0; to * from];
     for (i, row) in matrix.chunks_exact_mut(from).enumerate() {
-        let source = if align_corners { i as f64 * step } else { ((i as f64 + 0.5) * step - 0.5).max(0.0) };
+        let source = if align_corners { i as f32 * step } else { ((i as f32 + 0.5) * step - 0.5).max(0.0) };
         let low = (source as usize).min(from - 1);
         let high = (low + 1).min(from - 1);
-        let weight = (source - low as f64).clamp(0.0, 1.0);
-        row[low] += 1.0 - weight;
-        row[high] += weight;
+        let weight = (source - low as f32).clamp(0.0, 1.0);
+        row[low] += f64::from(1.0 - weight);
+        row[high] += f64::from(weight);
     }
     matrix
 }
