@@ -18,13 +18,30 @@ pub type Flat<E> = Tensor<(usize,), E, Cpu>;
 /// dfdx's handle to host memory, for small pieces.
 static DEVICE: LazyLock<Cpu> = LazyLock::new(Cpu::default);
 
-/// The handle for matrices, which keeps their memory for the next. All its tensors are made by it: one made of a foreign `Vec`
+thread_local! {
+    /// A handle for matrices, which keeps their memory for the next. All its tensors are made by it: one made of a foreign `Vec`
 /// would let the cache grow at every use.
-static MATRICES: LazyLock<Cpu> = LazyLock::new(|| {
-    let device = Cpu::default();
-    device.enable_cache();
-    device
-});
+struct Matrices(Cpu);
+
+impl Matrices {
+    fn new() -> Matrices {
+        let device = Cpu::default();
+        device.enable_cache();
+        Matrices(device)
+    }
+}
+
+impl Drop for Matrices {
+    fn drop(&mut self) {
+        self.0.empty_cache();
+    }
+}
+
+thread_local! {
+    // One a thread: dfdx 0.13 looks into its cache under one lock and takes out under another, and panics when a second thread
+    // comes in between.
+    static MATRICES: Matrices = Matrices::new();
+}
 
 /// The sizes of `[batch, m, k] x [batch, k, n]`, and which operands are stored with their last two axes exchanged.
 #[derive(Clone, Copy, Debug)]
@@ -182,9 +199,10 @@ macro_rules! element {
             }
             fn matmul(lhs: &[Self], rhs: &[Self], product: Product, result: &mut [Self]) {
                 let Product { batch, m, k, n, lhs_transposed, rhs_transposed } = product;
+                let device = MATRICES.with(|matrices| matrices.0.clone());
                 let matrices = |x: &[Self], rows: usize, columns: usize, transposed: bool| {
                     let shape = if transposed { (batch, columns, rows) } else { (batch, rows, columns) };
-                    let mut tensor: Tensor<(usize, usize, usize), $type, Cpu> = MATRICES.zeros_like(&shape);
+                    let mut tensor: Tensor<(usize, usize, usize), $type, Cpu> = MATRICES.with(|device| device.zeros_like(&shape));
                     tensor.copy_from(x);
                     if transposed { tensor.permute::<(usize, usize, usize), Axes3<0, 2, 1>>() } else { tensor }
                 };
