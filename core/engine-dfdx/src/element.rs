@@ -18,8 +18,7 @@ pub type Flat<E> = Tensor<(usize,), E, Cpu>;
 /// dfdx's handle to host memory, for small pieces.
 static DEVICE: LazyLock<Cpu> = LazyLock::new(Cpu::default);
 
-thread_local! {
-    /// A handle for matrices, which keeps their memory for the next. All its tensors are made by it: one made of a foreign `Vec`
+/// A handle for matrices, which keeps their memory for the next. All its tensors are made by it: one made of a foreign `Vec`
 /// would let the cache grow at every use.
 struct Matrices(Cpu);
 
@@ -202,7 +201,7 @@ macro_rules! element {
                 let device = MATRICES.with(|matrices| matrices.0.clone());
                 let matrices = |x: &[Self], rows: usize, columns: usize, transposed: bool| {
                     let shape = if transposed { (batch, columns, rows) } else { (batch, rows, columns) };
-                    let mut tensor: Tensor<(usize, usize, usize), $type, Cpu> = MATRICES.with(|device| device.zeros_like(&shape));
+                    let mut tensor: Tensor<(usize, usize, usize), $type, Cpu> = device.zeros_like(&shape);
                     tensor.copy_from(x);
                     if transposed { tensor.permute::<(usize, usize, usize), Axes3<0, 2, 1>>() } else { tensor }
                 };
