@@ -1,9 +1,12 @@
 //! The reference engine: it says what a graph means, and the other engines are held against it.
 //!
-//! Every composite is inlined; what is left are primitives (and the adjoint-only ops that differentiation emits), each with
-//! one kernel under [`kernels`](kernels::maker), on [dfdx](https://docs.rs/dfdx) tensors in f32 or f64. Where dfdx 0.13 is right
-//! it computes: arithmetic, `exp ln sqrt tanh`, sums, matrix products. Where it lacks an op or is wrong (convolution and pooling
-//! without a nightly compiler, run-time axes, `erf`, maxima with NaN) the primitive is written out over the elements.
+//! Every composite is inlined; what is left are primitives (and the adjoint-only ops that differentiation emits), each with one
+//! kernel in `kernels`, in f32 or f64. Where [dfdx](https://docs.rs/dfdx) 0.13 is right it computes: arithmetic,
+//! `exp ln sqrt tanh`, sums, matrix products. Where it lacks an op or is wrong (convolution and pooling without a nightly compiler,
+//! run-time axes, `erf`, maxima with NaN) the primitive is written out over the elements.
+//!
+//! Read in this order: `element` (all that dfdx is asked for), `value` and `buffer` (what flows between kernels), `kernels`,
+//! `executable`.
 //!
 //! What holds for every run: the same bits, whatever the number of threads; NaN passes through `maximum`, `reduce_max` and
 //! `max_pool`; a `bf16` value is a float rounded to bfloat16 after each op; a failed run leaves the store as it was.

@@ -1,55 +1,62 @@
 //! How much memory a step takes, from lifetimes alone.
 
 use fer_engine::{Precision, Result};
-use fer_graph::{DType, Graph, Role, Value};
+use fer_graph::{DType, Graph};
 
 use crate::executable::primitives;
 
 /// The most bytes that values of one step take at once, arguments and constants included, as this engine schedules it: in the
-/// order of the nodes, dropped after the last use. What a kernel needs while it runs is not counted.
+/// order of the nodes, dropped after the last use. An op that works in place is counted as if it did not; what a kernel needs
+/// while it runs, and idle memory kept for later, are left out.
 ///
 /// # Errors
 /// When the graph breaks a rule.
 pub fn peak_bytes(graph: &Graph, precision: Precision) -> Result<usize> {
     let graph = primitives(graph)?;
-    let last_uses = fer_plan::last_uses(&graph);
+    let mut owner: Vec<usize> = (0..graph.values.len()).collect();
     let mut repeated = vec![false; graph.values.len()];
     for node in &graph.nodes {
-        let one_number = match node.op.name().as_str() {
-            "constant" => node.attributes.floats("value").len() == 1,
-            "broadcast_in_dim" => repeated[node.operands[0].index()] || graph.ty(node.operands[0]).elements() == 1,
-            _ => false,
-        };
-        repeated[node.results[0].index()] = one_number && graph.ty(node.results[0]).dtype.is_float();
+        let result = node.results[0];
+        match node.op.name().as_str() {
+            // One number stands for all, however large the shape.
+            "constant" => repeated[result.index()] = node.attributes.floats("value").len() == 1,
+            "broadcast_in_dim" => {
+                let x = node.operands[0];
+                repeated[result.index()] = repeated[x.index()] || graph.ty(x).elements() == 1;
+            }
+            // The same memory under another name.
+            "reshape" | "stop_gradient" => owner[result.index()] = owner[node.operands[0].index()],
+            _ => {}
+        }
     }
-    let bytes = |v: Value| {
-        let ty = graph.ty(v);
+    let bytes = |v: usize| {
+        let ty = &graph.values[v].0;
         // A bfloat16 is stored as a rounded float here.
         let each = if ty.dtype == DType::Bf16 { precision.bytes() } else { ty.dtype.bytes(precision.bytes()) };
-        if repeated[v.index()] { precision.bytes() } else { ty.elements() * each }
+        if repeated[v] && ty.dtype.is_float() { each } else { ty.elements() * each }
     };
-    let is_alias = |name: &str| matches!(name, "reshape" | "stop_gradient");
-    let constants = graph.nodes.iter().filter(|n| n.op.is("constant")).map(|n| bytes(n.results[0])).sum::<usize>();
-    let stored: usize = graph.arguments.iter().filter(|a| a.role != Role::Input).map(|a| bytes(a.value)).sum();
-    let fed: usize = graph.by_role(Role::Input).map(|a| bytes(a.value)).sum();
-    let mut live = constants + stored + fed;
+    // Memory lives as long as the longest of its names; constants for ever.
+    let mut end = vec![0; graph.values.len()];
+    for (v, last) in fer_plan::last_uses(&graph).into_iter().enumerate() {
+        end[owner[v]] = end[owner[v]].max(last);
+    }
+    let mut live: usize = graph.arguments.iter().map(|a| bytes(a.value.index())).sum();
+    for node in graph.nodes.iter().filter(|n| n.op.is("constant")) {
+        live += bytes(node.results[0].index());
+        end[node.results[0].index()] = usize::MAX;
+    }
+    let mut ending: Vec<Vec<usize>> = vec![vec![]; graph.nodes.len()];
+    for (v, &last) in end.iter().enumerate().filter(|(v, last)| owner[*v] == *v && **last < graph.nodes.len()) {
+        ending[last].push(v);
+    }
     let mut peak = live;
-    for (i, node) in graph.nodes.iter().enumerate().filter(|(_, n)| !n.op.is("constant")) {
-        if !is_alias(&node.op.name()) {
-            live += bytes(node.results[0]);
+    for (node, ending) in graph.nodes.iter().zip(&ending).filter(|(n, _)| !n.op.is("constant")) {
+        let result = node.results[0].index();
+        if owner[result] == result {
+            live += bytes(result);
         }
         peak = peak.max(live);
-        let mut ended: Vec<Value> = node.operands.iter().chain(&node.results).copied().collect();
-        ended.sort_unstable();
-        ended.dedup();
-        for v in ended.into_iter().filter(|v| last_uses[v.index()] == i) {
-            let is_constant =
-                matches!(graph.definition(v), fer_graph::Definition::Node(n, _) if graph.nodes[n].op.is("constant"));
-            let passed_on = is_alias(&node.op.name()) && node.operands.contains(&v);
-            if !is_constant && !passed_on {
-                live -= bytes(v);
-            }
-        }
+        live -= ending.iter().map(|&v| bytes(v)).sum::<usize>();
     }
     Ok(peak)
 }

@@ -139,6 +139,10 @@ fn peak_memory_follows_lifetimes() {
     for _ in 0..5 {
         y = b.exponential(b.scale(y, 0.5).unwrap()).unwrap();
     }
+    // Another name of x, used after x: no memory of its own, and none given back twice.
+    let column = b.reshape(x, &[1000, 1]).unwrap();
+    let row = b.reshape(y, &[1, 1000]).unwrap();
+    b.output("product", b.matmul(row, column).unwrap());
     b.output("y", y);
     let graph = b.finish();
     // x, one value and its successor; the splat 0.5.

@@ -69,7 +69,8 @@ fn traced_cubes(x: Traced) -> Gradients<f64, Cpu> {
 #[test]
 fn unary_ops() {
     type Ours = fn(&Builder, Value) -> Result<Value>;
-    let cases: [(&str, Ours, fn(Traced) -> Traced); 7] = [
+    type Theirs = fn(Traced) -> Traced;
+    let cases: [(&str, Ours, Theirs); 7] = [
         ("negate", |b, x| b.negate(x), |x| x.negate()),
         ("exponential", |b, x| b.exponential(x), |x| x.exp()),
         ("log", |b, x| b.log(b.add_scalar(x, 2.0)?), |x| (x + 2.0).ln()),
@@ -86,7 +87,8 @@ fn unary_ops() {
 #[test]
 fn binary_ops() {
     type Ours = fn(&Builder, Value, Value) -> Result<Value>;
-    let cases: [(&str, Ours, fn(Traced, Matrix) -> Traced); 6] = [
+    type Theirs = fn(Traced, Matrix) -> Traced;
+    let cases: [(&str, Ours, Theirs); 6] = [
         ("add", |b, x, y| b.add(x, y), |x, y| x + y),
         ("subtract", |b, x, y| b.subtract(x, y), |x, y| x - y),
         ("multiply", |b, x, y| b.multiply(x, y), |x, y| x * y),

@@ -47,3 +47,15 @@ fn one_two_and_three_threads_give_the_same_bits() {
         assert_eq!(one, work(precision, 3));
     }
 }
+
+/// Engines share nothing that a second thread could break: dfdx's allocation cache would.
+#[test]
+fn several_engines_run_at_once() {
+    let expected = work(Precision::F32, 1);
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..6).map(|_| scope.spawn(|| work(Precision::F32, 2))).collect();
+        for run in runs {
+            assert_eq!(run.join().unwrap(), expected);
+        }
+    });
+}

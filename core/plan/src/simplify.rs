@@ -23,9 +23,12 @@ pub fn simplify(graph: &Graph) -> Result<Graph> {
     Ok(kept)
 }
 
+/// A node that is kept: op, operands, attributes, results.
+type Seen = (Op, Vec<Value>, Attributes, Vec<Value>);
+
 fn merge(graph: &Graph) -> Result<Graph> {
     let (b, mut map) = restart(graph)?;
-    let mut seen: HashMap<u64, Vec<(Op, Vec<Value>, Attributes, Vec<Value>)>> = HashMap::new();
+    let mut seen: HashMap<u64, Vec<Seen>> = HashMap::new();
     for node in &graph.nodes {
         let operands: Vec<Value> = node.operands.iter().map(|v| map[v.index()]).collect();
         if moves_nothing(graph, node) {

@@ -111,12 +111,15 @@ pub fn floor<E: Element>(site: &Site<'_>) -> Kernel<E> {
     plain_unary(site, E::floor)
 }
 
+/// `scalar . tensor`.
+type ScalarWith<E> = fn(E, Flat<E>) -> Flat<E>;
+
 /// The forms of a binary function that dfdx evaluates; `integer` serves i32.
 struct Binary<E: Element> {
     dense: fn(Flat<E>, Flat<E>) -> Flat<E>,
     with_scalar: fn(Flat<E>, E) -> Flat<E>,
-    /// `scalar . tensor`, where that is cheaper than filling a tensor.
-    scalar_with: Option<fn(E, Flat<E>) -> Flat<E>>,
+    /// Where that is cheaper than filling a tensor.
+    scalar_with: Option<ScalarWith<E>>,
     integer: fn(i32, i32) -> i32,
 }
 
@@ -138,7 +141,7 @@ fn binary<E: Element>(site: &Site<'_>, form: Binary<E>) -> Kernel<E> {
 }
 
 pub fn add<E: Element>(site: &Site<'_>) -> Kernel<E> {
-    let scalar_with: fn(E, Flat<E>) -> Flat<E> = |x, y| E::add_scalar(y, x);
+    let scalar_with: ScalarWith<E> = |x, y| E::add_scalar(y, x);
     binary(
         site,
         Binary {
@@ -152,7 +155,7 @@ pub fn add<E: Element>(site: &Site<'_>) -> Kernel<E> {
 
 pub fn subtract<E: Element>(site: &Site<'_>) -> Kernel<E> {
     // x - y = -y + x, without a rounding of its own.
-    let scalar_with: fn(E, Flat<E>) -> Flat<E> = |x, y| E::add_scalar(E::negate(y), x);
+    let scalar_with: ScalarWith<E> = |x, y| E::add_scalar(E::negate(y), x);
     binary(
         site,
         Binary {
@@ -165,7 +168,7 @@ pub fn subtract<E: Element>(site: &Site<'_>) -> Kernel<E> {
 }
 
 pub fn multiply<E: Element>(site: &Site<'_>) -> Kernel<E> {
-    let scalar_with: fn(E, Flat<E>) -> Flat<E> = |x, y| E::multiply_scalar(y, x);
+    let scalar_with: ScalarWith<E> = |x, y| E::multiply_scalar(y, x);
     binary(
         site,
         Binary {

@@ -1,10 +1,10 @@
 //! The problems every engine must pass, written once.
 //!
 //! For each op of the table there is a family of random problems (shapes, axes, attributes and numbers drawn by proptest, which
-//! shrinks what fails) and a list of fixed edge cases. The truth is [`naive::reference`]: every primitive in plain f64 loops,
-//! composites by their decomposition, plus a few answers computed by hand. An engine's gradients are held against the same
-//! reference; that the gradients themselves are right is shown once, by central differences on an f64 engine
-//! ([`check_gradient`]).
+//! shrinks what fails) and a list of fixed edge cases. The truth is [`reference`]: every primitive in plain f64 loops, composites
+//! by their decomposition (that a decomposition means what it should is shown by answers worked out by hand, in the tests of the
+//! reference engine). An engine's gradients are held against the same reference; that the gradients themselves are right is shown
+//! once, by central differences on an f64 engine ([`check_gradient`]).
 //!
 //! An engine's tests are one line, which makes one test for each group of families:
 //!
@@ -28,7 +28,7 @@ use proptest::{
 };
 
 pub use check::{answer, check, check_against, compare};
-pub use families::GROUPS;
+pub use families::{GROUPS, Group};
 pub use gradient::check_gradient;
 pub use naive::reference;
 pub use problem::{Draft, Draw, Problem, Random, Tolerance};

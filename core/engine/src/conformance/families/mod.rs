@@ -19,8 +19,11 @@ use proptest::prelude::*;
 
 use super::Family;
 
+/// A group's name and what makes its families.
+pub type Group = (&'static str, fn() -> Vec<Family>);
+
 /// Families by group, under the names that `conformance_tests!` gives its tests.
-pub const GROUPS: &[(&str, fn() -> Vec<Family>)] = &[
+pub const GROUPS: &[Group] = &[
     ("source", source::families),
     ("elementwise", elementwise::families),
     ("movement", movement::families),

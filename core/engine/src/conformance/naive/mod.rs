@@ -151,7 +151,7 @@ mod tests {
     fn bfloat16_rounds_to_even() {
         assert_eq!(bfloat16(1.0 + 1.0 / 256.0), 1.0);
         assert_eq!(bfloat16(1.0 + 3.0 / 256.0), 1.0 + 4.0 / 256.0);
-        assert_eq!(bfloat16(-3.1415927), -3.140625);
+        assert_eq!(bfloat16(-std::f64::consts::PI), -3.140625);
         assert_eq!(bfloat16(3.4e38), f64::INFINITY);
     }
 }
