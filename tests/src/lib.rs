@@ -1,1 +1,5 @@
-//! Tests that cross crates: contracts, conformance, golden numbers, the command line
+//! Tests that cross crates: contracts, conformance, golden numbers, the command line.
+//!
+//! The library is what those tests share: the workspace as files.
+
+pub mod workspace;
