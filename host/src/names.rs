@@ -110,7 +110,10 @@ mod tests {
 
     #[test]
     fn full_names_win_over_bare_ones() {
-        assert_eq!(check(&["backbone.norm.weight"], &["backbone.norm.weight"]), ["backbone.norm.weight <- backbone.norm.weight"]);
+        assert_eq!(
+            check(&["backbone.norm.weight"], &["backbone.norm.weight"]),
+            ["backbone.norm.weight <- backbone.norm.weight"]
+        );
     }
 
     #[test]
@@ -119,8 +122,11 @@ mod tests {
             &["backbone.norm.weight", "head.weight", "resizers.0.conv1.weight"],
             &["norm.weight", "head.fc.weight", "conv1.weight", "bn1.num_batches_tracked"],
         );
-        let expected =
-            ["resizers.0.conv1.weight <- conv1.weight", "head.weight <- head.fc.weight", "backbone.norm.weight <- norm.weight"];
+        let expected = [
+            "resizers.0.conv1.weight <- conv1.weight",
+            "head.weight <- head.fc.weight",
+            "backbone.norm.weight <- norm.weight",
+        ];
         assert_eq!(pairs, expected);
     }
 

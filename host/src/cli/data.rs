@@ -62,7 +62,11 @@ pub fn run(command: &Command) -> Result<()> {
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
-    if check.json { print_json(&audit)? } else { print(&audit.to_string())? }
+    if check.json {
+        print_json(&audit)?
+    } else {
+        print(&audit.to_string())?
+    }
     if audit.is_sound() {
         return Ok(());
     }

@@ -62,9 +62,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let session = Session::open(arguments.config.resolve()?)?;
     let experiment = &session.resolved.experiment;
     let batch = arguments.batch.unwrap_or(experiment.batch).max(1);
-    let (classes, side) = match published_classes(&experiment.data).zip(
-        experiment.images.size.or_else(|| published_side(&experiment.data)),
-    ) {
+    let (classes, side) = match published_classes(&experiment.data)
+        .zip(experiment.images.size.or_else(|| published_side(&experiment.data)))
+    {
         Some(known) => known,
         None => {
             let mut dataset = fer_data::open(&experiment.data, experiment.seed)?;
@@ -182,7 +182,12 @@ fn by_scope(graph: &Graph, batch: usize, depth: usize) -> String {
     rows.push(row("total", all));
     let inputs: Vec<String> =
         graph.by_role(Role::Input).map(|a| format!("{}: {}", a.name, graph.ty(a.value))).collect();
-    format!("{}({})\n\n{}\n\nactivations: all results of the nodes in f32, batch {batch}", graph.name, inputs.join(", "), table(&rows))
+    format!(
+        "{}({})\n\n{}\n\nactivations: all results of the nodes in f32, batch {batch}",
+        graph.name,
+        inputs.join(", "),
+        table(&rows)
+    )
 }
 
 fn summary(graph: &Graph, batch: usize, depth: usize) -> serde_json::Value {
@@ -211,7 +216,8 @@ fn summary(graph: &Graph, batch: usize, depth: usize) -> serde_json::Value {
 /// Graphviz: a box a scope of depth 3, an arrow a value that passes from one to another.
 fn dot(graph: &Graph) -> String {
     let home = |node: &Node| shorten(&node.scope, 3);
-    let mut lines = vec![format!("digraph {:?} {{", graph.name), "  rankdir=TB; node [shape=box, fontname=\"monospace\"];".into()];
+    let mut lines =
+        vec![format!("digraph {:?} {{", graph.name), "  rankdir=TB; node [shape=box, fontname=\"monospace\"];".into()];
     for (scope, total) in totals(graph, 3) {
         let label = format!("{scope}\\n{} parameters, {}FLOP", grouped(total.parameters), decimal(total.flops as f64));
         lines.push(format!("  {scope:?} [label=\"{label}\"];"));
@@ -221,7 +227,9 @@ fn dot(graph: &Graph) -> String {
         for &operand in &node.operands {
             let from = match graph.definition(operand) {
                 fer_graph::Definition::Node(n, _) => home(&graph.nodes[n]),
-                fer_graph::Definition::Argument(a) if graph.arguments[a].role == Role::Input => graph.arguments[a].name.clone(),
+                fer_graph::Definition::Argument(a) if graph.arguments[a].role == Role::Input => {
+                    graph.arguments[a].name.clone()
+                }
                 fer_graph::Definition::Argument(_) => continue,
             };
             let to = home(node);

@@ -1,14 +1,17 @@
 //! The command line: one file a command.
 
+mod bench;
 mod data;
+mod eval;
 mod graph;
 pub mod output;
 mod plugin;
+mod predict;
 mod resolve;
 mod run;
 mod trace;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{io::IsTerminal, process::ExitCode, time::Instant};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -30,12 +33,18 @@ struct Arguments {
 enum Command {
     /// Train an experiment, choose its best epoch, report it on test; or resume a run
     Run(run::Arguments),
+    /// Measure a run's weights on a split
+    Eval(eval::Arguments),
+    /// Name the expressions on images with a run's weights
+    Predict(predict::Arguments),
     /// Print the resolved config and where each value comes from
     Resolve(resolve::Arguments),
     /// Show the composed graph: parameters, FLOPs and activations by scope, or the graph itself
     Graph(graph::Arguments),
     /// Run one forward (and backward) pass on given tensors, to compare with another framework
     Trace(trace::Arguments),
+    /// Measure how fast an engine runs the experiment
+    Bench(bench::Arguments),
     /// List and describe the plugins on this machine
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -46,11 +55,12 @@ enum Command {
 
 /// Parses the arguments, runs the command, shows what went wrong.
 pub fn main() -> ExitCode {
+    let started = Instant::now();
     let arguments = Arguments::parse();
     let level = ["warn", "info", "debug"][usize::from(arguments.verbose.min(2))];
     let filter = EnvFilter::try_from_env("FER_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
-    match run(arguments.command) {
+    match run(arguments.command, started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             show(&failure);
@@ -59,9 +69,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
+fn run(command: Command, started: Instant) -> Result<()> {
     match command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Predict(arguments) => predict::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments, started),
         Command::Resolve(arguments) => resolve::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
@@ -72,10 +85,7 @@ fn run(command: Command) -> Result<()> {
 
 fn show(failure: &Failure) {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let text = if colour {
-        fer_config::render_coloured(&failure.error)
-    } else {
-        fer_config::render_plain(&failure.error)
-    };
+    let text =
+        if colour { fer_config::render_coloured(&failure.error) } else { fer_config::render_plain(&failure.error) };
     eprintln!("{}", text.trim_end());
 }

@@ -78,7 +78,10 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         assert_eq!(grouped(48_843_410), "48,843,410");
-        assert_eq!((decimal(999.0), decimal(9_140_000_000.0), decimal(123_400.0)), ("999".into(), "9.1 G".into(), "123 k".into()));
+        assert_eq!(
+            (decimal(999.0), decimal(9_140_000_000.0), decimal(123_400.0)),
+            ("999".into(), "9.1 G".into(), "123 k".into())
+        );
         assert_eq!(binary(1.6 * 1024f64.powi(3)), "1.6 GiB");
     }
 

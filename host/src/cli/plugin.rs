@@ -48,11 +48,8 @@ fn list(as_json: bool) -> Result<()> {
     }
     let mut blocks = vec![];
     for kind in KINDS {
-        let rows: Vec<Vec<String>> = registry
-            .of_kind(kind)
-            .into_iter()
-            .map(|c| vec![format!("  {:<16} {}", c.id(), c.summary())])
-            .collect();
+        let rows: Vec<Vec<String>> =
+            registry.of_kind(kind).into_iter().map(|c| vec![format!("  {:<16} {}", c.id(), c.summary())]).collect();
         if !rows.is_empty() {
             blocks.push(format!("{}\n{}", plural(kind), table(&rows)));
         }
@@ -90,7 +87,8 @@ fn show(name: &str, as_json: bool) -> Result<()> {
         [one] => print(&describe(one)),
         several => {
             let names: Vec<String> = several.iter().map(|c| format!("{}/{}", c.kind(), c.id())).collect();
-            Err(Failure::new(format!("several plugins are called {id:?}")).help(format!("say which: {}", names.join(", "))))
+            Err(Failure::new(format!("several plugins are called {id:?}"))
+                .help(format!("say which: {}", names.join(", "))))
         }
     }
 }

@@ -28,10 +28,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let rows = resolved.provenance();
     if arguments.json {
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|r| json!({ "path": r.path, "value": r.value, "origin": r.origin.to_string() }))
-            .collect();
+        let rows: Vec<_> =
+            rows.iter().map(|r| json!({ "path": r.path, "value": r.value, "origin": r.origin.to_string() })).collect();
         return print_json(&rows);
     }
     let width = rows.iter().map(|r| r.path.chars().count() + r.value.chars().count()).max().unwrap_or(0).min(70);

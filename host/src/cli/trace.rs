@@ -57,5 +57,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             vec![name.clone(), t.ty().to_string(), format!("{norm:.6e}")]
         })
         .collect();
-    print(&format!("{}\n{}", table(&[vec![vec!["value".into(), "type".into(), "L2 norm".into()]], rows].concat()), arguments.out.display()))
+    print(&format!(
+        "{}\n{}",
+        table(&[vec![vec!["value".into(), "type".into(), "L2 norm".into()]], rows].concat()),
+        arguments.out.display()
+    ))
 }

@@ -69,7 +69,11 @@ pub fn forward(resolved: &Resolved, recipe: &Recipe, spec: &Spec) -> Result<Grap
         x = output(resolved, &part.path, &outputs, "images")?;
         let ty = b.ty(x);
         if ty.rank() != 4 || ty.dtype != DType::Float || ty.shape[0] != spec.images[0] {
-            return Err(faulty(resolved, &part.path, &format!("gives images {ty}, expected f[{}, c, h, w]", spec.images[0])));
+            return Err(faulty(
+                resolved,
+                &part.path,
+                &format!("gives images {ty}, expected f[{}, c, h, w]", spec.images[0]),
+            ));
         }
         b.name(&scope, x);
         giver = format!("resizer {:?} gives {ty}", part.component.id());
@@ -82,8 +86,9 @@ pub fn forward(resolved: &Resolved, recipe: &Recipe, spec: &Spec) -> Result<Grap
     let shape: [usize; 2] = b.shape(features).try_into().map_err(|_| {
         faulty(resolved, &part.path, &format!("gives features {}, expected f[{}, d]", b.ty(features), spec.images[0]))
     })?;
-    let graph = head(&recipe.head, shape, spec.classes, spec.training)
-        .map_err(|e| resolved.error_at("model.head", &format!("the head cannot be built: {e}"), "asked for here", None))?;
+    let graph = head(&recipe.head, shape, spec.classes, spec.training).map_err(|e| {
+        resolved.error_at("model.head", &format!("the head cannot be built: {e}"), "asked for here", None)
+    })?;
     let outputs = place(&b, "head", &graph, &[("features", features)]).map_err(internal)?;
     let logits = output(resolved, "model.head", &outputs, "logits")?;
     b.name("logits", logits);

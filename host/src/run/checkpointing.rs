@@ -45,9 +45,9 @@ pub fn save(path: &Path, store: &dyn Store, seed: u64, state: &State) -> Result<
 /// A file that is no checkpoint, or one of another model: which names or shapes differ.
 pub fn restore(path: &Path, store: &mut dyn Store, graphs: &[&Graph]) -> Result<State> {
     let checkpoint = Checkpoint::load(path)?;
-    checkpoint.restore(store, graphs).map_err(|mismatch| {
-        Failure::new(format!("{} is a checkpoint of another model: {mismatch}", path.display()))
-    })?;
+    checkpoint
+        .restore(store, graphs)
+        .map_err(|mismatch| Failure::new(format!("{} is a checkpoint of another model: {mismatch}", path.display())))?;
     let progress = checkpoint.progress;
     Ok(State {
         position: Position {

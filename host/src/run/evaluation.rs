@@ -99,7 +99,8 @@ impl<'s> Evaluator<'s> {
             let right = found.iter().zip(&labels).filter(|&(&a, &l)| a == l as usize).count();
             shares.push(right as f64 / labels.len() as f64);
             let rows = logits.chunks_exact(classes.len());
-            answers.extend(found.into_iter().zip(rows).map(|(class, row)| Answer { class, probabilities: softmax(row) }));
+            answers
+                .extend(found.into_iter().zip(rows).map(|(class, row)| Answer { class, probabilities: softmax(row) }));
             bar.inc(1);
         }
         bar.finish_and_clear();

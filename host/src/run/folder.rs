@@ -103,8 +103,8 @@ impl RunFolder {
 
 /// Writes indented JSON, all or nothing.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(value)
-        .map_err(|e| Failure::new(format!("cannot write {}: {e}", path.display())))?;
+    let mut text =
+        serde_json::to_vec_pretty(value).map_err(|e| Failure::new(format!("cannot write {}: {e}", path.display())))?;
     text.push(b'\n');
     Ok(write_atomically(path, &text)?)
 }

@@ -101,12 +101,16 @@ fn prior(resolved: &Resolved, recipe: &Recipe, dataset: &Dataset) -> Result<Prio
             if !uses_prior(resolved, &recipe.loss, k)? {
                 return Ok(PriorTable { classes: dataset.classes.clone(), rows: vec![vec![1.0 / k as f64; k]; k] });
             }
-            prior_for(&dataset.classes).map_err(|e| at(e, "give prior: File(\"table.csv\"), or prior: Votes where there are votes"))
+            prior_for(&dataset.classes)
+                .map_err(|e| at(e, "give prior: File(\"table.csv\"), or prior: Votes where there are votes"))
         }
         Prior::Votes => estimate_prior(&dataset.train).map_err(|e| at(e, "prior: Paper needs no votes")),
         Prior::File(path) => {
-            let table = prior_from_csv(path).map_err(|e| at(e, "one header row and one column of class names, rows that sum to 1"))?;
-            Ok(table.select(&dataset.classes).map_err(|e| at(e, "the file must have a row and a column for every class"))?)
+            let table = prior_from_csv(path)
+                .map_err(|e| at(e, "one header row and one column of class names, rows that sum to 1"))?;
+            Ok(table
+                .select(&dataset.classes)
+                .map_err(|e| at(e, "the file must have a row and a column for every class"))?)
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod checkpointing;
 mod evaluation;
+mod finished;
 mod folder;
 mod material;
 mod model;
@@ -13,9 +14,10 @@ mod report;
 mod training;
 mod watch;
 
-pub use evaluation::{Evaluation, Evaluator};
+pub use evaluation::{Evaluation, Evaluator, Reading, softmax};
+pub use finished::{FinishedRun, Weights};
 pub use folder::RunFolder;
 pub use material::Material;
 pub use model::{Model, step_options};
-pub use record::{Environment, Results, SplitResult};
+pub use record::{DataRecord, Environment, Results, SplitResult};
 pub use training::{RunOptions, resume, start};

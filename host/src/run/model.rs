@@ -1,6 +1,7 @@
 //! The graphs of a run: one training step, and evaluation at any batch size.
 
 use fer_config::Experiment;
+use fer_data::Pixels;
 use fer_engine::{Feeds, Tensor};
 use fer_graph::Graph;
 use fer_train::{Step, StepOptions};
@@ -33,19 +34,19 @@ pub struct Model<'s> {
 
 impl<'s> Model<'s> {
     pub fn new(session: &'s Session, material: &Material) -> Model<'s> {
-        let side = material.pixels.size;
-        Model {
-            session,
-            images: [material.pixels.channels, side, side],
-            classes: material.dataset.classes.len(),
-            prior: material.prior.rows.iter().flatten().copied().collect(),
-        }
+        let prior = material.prior.rows.iter().flatten().copied().collect();
+        Model::of(session, material.pixels, material.dataset.classes.len(), prior)
+    }
+
+    pub fn of(session: &'s Session, pixels: Pixels, classes: usize, prior: Vec<f64>) -> Model<'s> {
+        Model { session, images: [pixels.channels, pixels.size, pixels.size], classes, prior }
     }
 
     fn graph(&self, batch: usize, training: bool, part: Part) -> Result<Graph> {
         let [c, h, w] = self.images;
         let prior = self.prior.clone();
-        let spec = Spec { images: [batch, c, h, w], entry: Entry::Pixels, classes: self.classes, training, part, prior };
+        let spec =
+            Spec { images: [batch, c, h, w], entry: Entry::Pixels, classes: self.classes, training, part, prior };
         Ok(forward(&self.session.resolved, &self.session.recipe, &spec)?)
     }
 

@@ -44,12 +44,21 @@ pub struct DataRecord {
     pub origin: String,
     /// The data set these stand in for, where it was absent.
     pub substitute_for: Option<String>,
+    /// What the model is given.
+    pub images: ImageRecord,
     pub classes: Vec<String>,
     pub counts: Counts,
     pub class_counts: BTreeMap<String, Vec<usize>>,
     pub dropped: BTreeMap<String, usize>,
     /// SHA-256 over samples, labels and file sizes.
     pub fingerprint: String,
+}
+
+/// Channels and side in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    pub channels: usize,
+    pub size: usize,
 }
 
 /// Images by split.
@@ -68,6 +77,7 @@ impl DataRecord {
             name: set.name.clone(),
             origin: set.origin.clone(),
             substitute_for: set.substitute_for.clone(),
+            images: ImageRecord { channels: material.pixels.channels, size: material.pixels.size },
             classes: set.classes.clone(),
             counts: Counts { train: set.train.len(), validation: set.validation.len(), test: set.test.len() },
             class_counts: [("train", train), ("validation", validation), ("test", test)]

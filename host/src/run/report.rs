@@ -72,11 +72,18 @@ impl Reporter {
             Some(absent) => format!("{} in place of {absent}", data.name),
             None => data.name.clone(),
         };
-        self.say(&table(&[
-            vec![experiment.name.clone(), format!("{chain} -> {} {}parameters   {}   {} {}, seed {}",
-                recipe.backbone.component.id(), decimal(parameters as f64) + " ", recipe.loss.component.id(),
-                environment.engine, environment.precision, environment.seed)],
-        ]));
+        self.say(&table(&[vec![
+            experiment.name.clone(),
+            format!(
+                "{chain} -> {} {}parameters   {}   {} {}, seed {}",
+                recipe.backbone.component.id(),
+                decimal(parameters as f64) + " ",
+                recipe.loss.component.id(),
+                environment.engine,
+                environment.precision,
+                environment.seed
+            ),
+        ]]));
         self.say(&format!(
             "{name}: train {}   validation {}   test {}   ({})",
             counts.train, counts.validation, counts.test, data.origin

@@ -16,9 +16,7 @@ use fer_data::{
     sampler::{batches, epoch_order},
 };
 use fer_engine::{Engine, Store};
-use fer_train::{
-    EpochEnd, LineLog, Pace, Position, Step, Stepper, TrainError, initialise, train_epoch,
-};
+use fer_train::{EpochEnd, LineLog, Pace, Position, Step, Stepper, TrainError, initialise, train_epoch};
 use serde_json::json;
 
 use super::{
@@ -105,8 +103,8 @@ pub fn start(resolved: Resolved, options: &RunOptions) -> Result<()> {
 pub fn resume(path: &Path, options: &RunOptions) -> Result<()> {
     let folder = RunFolder::open(path)?;
     let config = folder.config();
-    let text = std::fs::read_to_string(&config)
-        .map_err(|e| Failure::new(format!("cannot read {}: {e}", config.display())))?;
+    let text =
+        std::fs::read_to_string(&config).map_err(|e| Failure::new(format!("cannot read {}: {e}", config.display())))?;
     let session = Session::open(load_text(&config.display().to_string(), &text, &[])?)?;
     let engine = session.engine()?;
     let material = Material::open(&session.resolved, &session.recipe)?;

@@ -52,7 +52,8 @@ pub fn cut(graph: &Graph, given: &BTreeMap<String, Value>, wanted: &[(String, Va
     let there = |v: &Value| (map[v.index()].0 != u32::MAX).then_some(map[v.index()]);
     part.outputs = wanted.iter().filter_map(|(n, v)| Some((n.clone(), there(v)?))).collect();
     let kept = |state: &str| graph.argument(state).is_some_and(|a| used[a.value.index()]);
-    part.updates = graph.updates.iter().filter(|(s, _)| kept(s)).filter_map(|(s, v)| Some((s.clone(), there(v)?))).collect();
+    part.updates =
+        graph.updates.iter().filter(|(s, _)| kept(s)).filter_map(|(s, v)| Some((s.clone(), there(v)?))).collect();
     part.names = graph.names.iter().filter_map(|(n, v)| Some((n.clone(), there(v)?))).collect();
     verify(&part)?;
     Ok(part)

@@ -131,7 +131,9 @@ fn wanted(graph: &Graph, request: &TraceRequest, seeds: &[(String, Value)]) -> R
         graph.outputs.iter().for_each(|(n, v)| want(n, *v));
     }
     if let Some(pattern) = &request.values {
-        let glob = globset::Glob::new(pattern).map(|g| g.compile_matcher()).map_err(|e| Failure::new(format!("--values {pattern:?}: {e}")))?;
+        let glob = globset::Glob::new(pattern)
+            .map(|g| g.compile_matcher())
+            .map_err(|e| Failure::new(format!("--values {pattern:?}: {e}")))?;
         let found: Vec<_> = graph.names.iter().filter(|(n, _)| glob.is_match(n)).collect();
         if found.is_empty() {
             let names: Vec<&str> = graph.names.keys().map(String::as_str).collect();
@@ -227,7 +229,13 @@ fn run(
             Some(tensor) => tensor.clone(),
             None if argument.name == "weights" => Tensor::f64([spec.images[0]], vec![1.0; spec.images[0]]),
             None if argument.name == "rng" => fer_train::rng_key(seed, 1),
-            None => return Err(Failure::new(format!("the inputs hold no {:?} ({})", argument.name, graph.ty(argument.value)))),
+            None => {
+                return Err(Failure::new(format!(
+                    "the inputs hold no {:?} ({})",
+                    argument.name,
+                    graph.ty(argument.value)
+                )));
+            }
         };
         feeds.insert(argument.name.clone(), tensor);
     }

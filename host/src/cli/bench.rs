@@ -1,0 +1,139 @@
+//! `fer-host bench CONFIG`: how fast an engine runs the experiment's step.
+
+use std::time::Instant;
+
+use fer_engine::{Feeds, Tensor, uniform};
+use fer_graph::{DType, Graph, Role};
+use fer_train::{Step, initialise, rng_key};
+use serde_json::json;
+
+use super::output::{binary, print, print_json};
+use crate::{
+    compose::{Entry, Part, Spec, Truth, forward},
+    failure::{Failure, Result},
+    run::step_options,
+    session::{ConfigArguments, Session, published_classes, published_side},
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Images in a step; the config's batch when absent
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Steps that count, after the first
+    #[arg(long, default_value_t = 5)]
+    steps: usize,
+    #[arg(long, value_enum, default_value = "train")]
+    phase: Phase,
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Phase {
+    /// Forward, backward, optimiser.
+    Train,
+    /// Forward alone.
+    Infer,
+}
+
+pub fn run(arguments: &Arguments, started: Instant) -> Result<()> {
+    let session = Session::open(arguments.config.resolve()?)?;
+    let engine = session.engine()?;
+    let batch = arguments.batch.unwrap_or(session.resolved.experiment.batch).max(1);
+    let graph = graph(&session, batch, arguments.phase)?;
+    let executable = engine.compile(&graph)?;
+    let mut store = engine.store();
+    initialise(&graph, session.resolved.experiment.seed, store.as_mut())?;
+    let start_seconds = started.elapsed().as_secs_f64();
+    let mut seconds = vec![];
+    for step in 0..=arguments.steps.max(1) {
+        let feeds = feeds(&graph, step as u64);
+        let began = Instant::now();
+        executable.run(store.as_mut(), &feeds)?;
+        seconds.push(began.elapsed().as_secs_f64());
+    }
+    let first = seconds.remove(0);
+    let mut speeds: Vec<f64> = seconds.iter().map(|s| batch as f64 / s).collect();
+    speeds.sort_by(f64::total_cmp);
+    let median = (speeds[(speeds.len() - 1) / 2] + speeds[speeds.len() / 2]) / 2.0;
+    let (min, max) = (speeds[0], speeds[speeds.len() - 1]);
+    let memory = peak_memory();
+    let phase = format!("{:?}", arguments.phase).to_lowercase();
+    if arguments.json {
+        return print_json(&json!({
+            "name": session.resolved.experiment.name,
+            "engine": engine.name(),
+            "precision": engine.precision().name(),
+            "phase": phase,
+            "batch": batch,
+            "steps": speeds.len(),
+            "images_per_second": { "median": median, "min": min, "max": max },
+            "first_step_seconds": first,
+            "start_seconds": start_seconds,
+            "peak_memory_bytes": memory,
+        }));
+    }
+    print(&format!(
+        "{} {phase}, batch {batch}, {} {}: {median:.2} images/s ({min:.2} to {max:.2} over {} steps)\n\
+         first step {first:.2} s, from start to it {start_seconds:.2} s, peak memory {}",
+        session.resolved.experiment.name,
+        engine.name(),
+        engine.precision().name(),
+        speeds.len(),
+        memory.map_or("unknown".into(), |b| binary(b as f64)),
+    ))
+}
+
+fn graph(session: &Session, batch: usize, phase: Phase) -> Result<Graph> {
+    let experiment = &session.resolved.experiment;
+    let side = experiment.images.size.or_else(|| published_side(&experiment.data));
+    let (Some(side), Some(classes)) = (side, published_classes(&experiment.data)) else {
+        return Err(Failure::new("the data set does not say how large its images are or how many classes it has")
+            .help("bench on other data: --data builtin, or --set images.size=224"));
+    };
+    let spec = Spec {
+        images: [batch, experiment.images.channels, side, side],
+        entry: Entry::Pixels,
+        classes,
+        training: phase == Phase::Train,
+        part: if phase == Phase::Train { Part::Loss(Truth::Targets) } else { Part::Logits },
+        prior: vec![1.0 / classes as f64; classes * classes],
+    };
+    let forward = forward(&session.resolved, &session.recipe, &spec)?;
+    if phase == Phase::Infer {
+        return Ok(forward);
+    }
+    match Step::build(&forward, &step_options(experiment))? {
+        Step::Fused(graph) | Step::Accumulated { accumulate: graph, .. } => Ok(graph),
+    }
+}
+
+/// Noise for images, the first class for truth: what is computed does not depend on them.
+fn feeds(graph: &Graph, step: u64) -> Feeds {
+    let feed = |name: &str, dtype: DType, shape: &[usize]| match (name, dtype) {
+        ("rng", _) => rng_key(1, step),
+        ("learning_rate", _) => Tensor::scalar(1e-4),
+        ("step", _) => Tensor::scalar((step + 1) as f64),
+        ("weights", _) => Tensor::f64(shape, vec![1.0; shape.iter().product()]),
+        ("targets", _) => {
+            let classes = shape.last().copied().unwrap_or(1);
+            Tensor::f64(shape, (0..shape.iter().product()).map(|i| f64::from(u8::from(i % classes == 0))).collect())
+        }
+        _ => {
+            let count = shape.iter().product();
+            Tensor::u8(shape, uniform([1, 2, step as i32], 0, count).map(|u| (256.0 * u) as u8).collect())
+        }
+    };
+    let inputs = graph.by_role(Role::Input);
+    inputs.map(|a| (a.name.clone(), feed(&a.name, graph.ty(a.value).dtype, graph.shape(a.value)))).collect()
+}
+
+/// The most memory this process has held, where the system tells.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
