@@ -42,7 +42,8 @@ impl Domain {
         Domain { wide: Domain::product(options, inputs).ordinary, ..self }
     }
 
-    /// What can be said of a component about which nothing is known but its schema.
+    /// What can be said of a component about which nothing is known but its schema: half of the cases leave everything to the
+    /// defaults, since a random combination may be one that the component refuses.
     pub fn of(subject: &Subject) -> Domain {
         let inputs = |wide: bool| match subject.kind() {
             kind::LOSS => small_truth(),
@@ -50,8 +51,12 @@ impl Domain {
             // Multiples of 8 suit most patches and windows.
             _ => (1..=3usize, 2..=4usize, 2..=4usize).prop_map(|(n, h, w)| images([n, 3, 8 * h, 8 * w])).boxed(),
         };
-        Domain::product(Choices::ordinary(subject.options()), inputs(false))
-            .with_wide(Choices::wide(subject.options()), inputs(true))
+        let required = |spec: &&OptionSpec| !spec.optional && spec.default.is_none();
+        let required: Vec<OptionSpec> = subject.options().iter().filter(required).cloned().collect();
+        let [least, some] = [Choices::ordinary(&required), Choices::ordinary(subject.options())];
+        let options = prop_oneof![least.strategy(), some.strategy()];
+        let ordinary = (options, inputs(false)).prop_map(|(options, inputs)| Setup { options, inputs });
+        Domain::new(ordinary).with_wide(Choices::wide(subject.options()), inputs(true))
     }
 }
 

@@ -14,7 +14,8 @@ pub struct Contract {
     pub laws: Vec<Property<'static>>,
 }
 
-/// Fails the test that calls it when a property of the family does not hold; the family of the kind includes the claimed laws.
+/// Fails the test that calls it when a property of the family does not hold or could not be examined; the family of the kind
+/// includes the claimed laws.
 ///
 /// # Panics
 /// With every failure's property and reproduction.
@@ -26,6 +27,7 @@ pub fn assert_family(contract: &Contract, family: Family) {
     let report = check(&contract.subject, &contract.domain, &properties);
     let failures: Vec<String> = report.failures.iter().map(ToString::to_string).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    assert!(report.unexamined.is_empty(), "the domain does not suit the component: {:?}", report.unexamined);
 }
 
 /// The library of a package of this workspace, where cargo puts it beside the running test. Cargo builds it for the package's own

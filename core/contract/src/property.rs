@@ -29,14 +29,13 @@ pub struct Failure {
     pub component: String,
     /// What was found.
     pub message: String,
-    /// The smallest case that shows it, as text; empty where no case could be found at all.
+    /// The smallest case that shows it, as text.
     pub reproduction: String,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} breaks \"{}\": {}", self.component, self.property, self.message)?;
-        if self.reproduction.is_empty() { Ok(()) } else { write!(f, "\n  {}", self.reproduction) }
+        write!(f, "{} breaks \"{}\": {}\n  {}", self.component, self.property, self.message, self.reproduction)
     }
 }
 
@@ -46,6 +45,9 @@ pub struct Report {
     /// The properties that held, with how many cases were looked at.
     pub held: Vec<(String, u32)>,
     pub failures: Vec<Failure>,
+    /// The properties of which nothing can be said, since nearly every case was refused: the domain does not suit the component.
+    /// With the last refusal.
+    pub unexamined: Vec<(String, String)>,
 }
 
 /// Cases that may be refused for each one that is looked at.
@@ -58,8 +60,9 @@ pub fn check(subject: &Subject, domain: &Domain, properties: &[Property<'_>]) ->
         let config = config(property);
         let cases = config.cases;
         match run(subject, domain, property, config) {
-            Ok(()) => report.held.push((property.name.to_owned(), cases)),
-            Err(failure) => report.failures.push(failure),
+            Finding::Held => report.held.push((property.name.to_owned(), cases)),
+            Finding::Broken(failure) => report.failures.push(failure),
+            Finding::Unexamined(refusal) => report.unexamined.push((property.name.to_owned(), refusal)),
         }
     }
     report
@@ -78,7 +81,13 @@ fn config(property: &Property<'_>) -> Config {
     config
 }
 
-fn run(subject: &Subject, domain: &Domain, property: &Property<'_>, config: Config) -> Result<(), Failure> {
+enum Finding {
+    Held,
+    Broken(Failure),
+    Unexamined(String),
+}
+
+fn run(subject: &Subject, domain: &Domain, property: &Property<'_>, config: Config) -> Finding {
     let setups = if property.wide { &domain.wide } else { &domain.ordinary };
     // A smaller seed is no simpler problem.
     let cases = (setups.clone(), any::<bool>(), any::<u64>().no_shrink()).prop_map(|(setup, training, seed)| Case {
@@ -96,18 +105,14 @@ fn run(subject: &Subject, domain: &Domain, property: &Property<'_>, config: Conf
             Err(TestCaseError::reject("refused"))
         }
     });
-    let failure = |message: String, reproduction| Failure {
-        property: property.name.to_owned(),
-        component: format!("{} {:?}", subject.kind(), subject.id()),
-        message,
-        reproduction,
-    };
     match outcome {
-        Ok(()) => Ok(()),
-        Err(TestError::Fail(reason, case)) => Err(failure(reason.message().to_owned(), case.to_string())),
-        Err(TestError::Abort(reason)) => {
-            let message = format!("too few cases can be built ({reason}); the last refusal: {}", refusal.borrow());
-            Err(failure(message, String::new()))
-        }
+        Ok(()) => Finding::Held,
+        Err(TestError::Fail(reason, case)) => Finding::Broken(Failure {
+            property: property.name.to_owned(),
+            component: format!("{} {:?}", subject.kind(), subject.id()),
+            message: reason.message().to_owned(),
+            reproduction: case.to_string(),
+        }),
+        Err(TestError::Abort(_)) => Finding::Unexamined(refusal.into_inner()),
     }
 }

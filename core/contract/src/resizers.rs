@@ -1,7 +1,7 @@
 //! Resizers: laws that a resizer's own tests may claim, and the size that its options promise.
 
 use fer_engine::Tensor;
-use fer_graph::{Builder, TensorType};
+use fer_graph::{Builder, Init, Role, TensorType};
 
 use crate::{Case, Model, Outcome, Property, Subject, Trouble, close, ensure};
 
@@ -16,6 +16,10 @@ pub const STARTS_AS_IDENTITY: Property<'static> =
 /// Before training, the images are resized bilinearly.
 pub const STARTS_AS_BILINEAR: Property<'static> =
     Property { name: "starts as bilinear interpolation", cases: 6, wide: false, check: &starts_as_bilinear };
+
+/// Every convolution starts as PyTorch's do: uniform within 1 / sqrt(fan in), unless it starts at zero.
+pub const CONVOLUTIONS_START_AS_TORCH_S: Property<'static> =
+    Property { name: "convolutions start as PyTorch's", cases: 6, wide: false, check: &torch_start };
 
 /// The numbers are the same but for the weights of interpolation, which a few operations round.
 const TOLERANCE: f64 = 1e-12;
@@ -71,4 +75,25 @@ fn starts_as_bilinear(subject: &Subject, case: &Case) -> Outcome {
         Err(d) => format!("untrained, it is not bilinear: {d}"),
         Ok(()) => "untrained, it is not bilinear".into(),
     })
+}
+
+fn torch_start(subject: &Subject, case: &Case) -> Outcome {
+    let model = Model::initial(subject, case)?;
+    for argument in model.graph.by_role(Role::Parameter).filter(|a| a.init != Some(Init::Zeros)) {
+        let &[_, channels, height, width] = model.graph.shape(argument.value) else { continue };
+        let bound = 1.0 / ((channels * height * width) as f64).sqrt();
+        let values = model.values[&argument.name].to_f64();
+        let name = &argument.name;
+        // Drawn values are rounded to f32.
+        let largest = values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        ensure(largest <= bound * (1.0 + 1e-7), || format!("{name:?} starts at {largest}, beyond {bound}"))?;
+        // A mean square of n uniform numbers is bound^2 / 3 with a relative deviation of sqrt(0.8 / n); five of them are allowed.
+        let n = values.len() as f64;
+        let square = values.iter().map(|v| v * v).sum::<f64>() / n;
+        let off = square * 3.0 / (bound * bound) - 1.0;
+        ensure(off.abs() <= 5.0 * (0.8 / n).sqrt(), || {
+            format!("the squares of {name:?} are off by {off:+.3} of themselves")
+        })?;
+    }
+    Ok(())
 }

@@ -212,6 +212,10 @@ fn answers_that_differ_panic_or_say_nothing_are_caught() {
     assert_eq!(refuses(refusal("", "")), "refuses without saying why: the message is empty");
     assert_eq!(refuses(BuildError { panicked: true, ..refusal("index 3", "") }), "index 3");
     assert!(refuses(refusal("not today", "")).contains("no-such-option"), "a blanket refusal blames no option");
+
+    let stubborn = Subject::new(descriptor(kind::BACKBONE), |_| Err(refusal("not today", "")));
+    let report = check(&stubborn, &Domain::of(&stubborn), Family::Gradients.properties(kind::BACKBONE));
+    assert_eq!(report.unexamined[0].1, "not today");
 }
 
 /// The report names the component, the property, and the smallest case.
