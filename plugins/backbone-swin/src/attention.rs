@@ -48,7 +48,8 @@ impl WindowAttention {
 }
 
 fn divisors(h: usize, w: usize) -> String {
-    let fit: Vec<String> = (2..=h.min(w)).filter(|d| h % d == 0 && w % d == 0).map(|d| d.to_string()).collect();
+    let fit: Vec<String> =
+        (2..=h.min(w)).filter(|&d| h.is_multiple_of(d) && w.is_multiple_of(d)).map(|d| d.to_string()).collect();
     fit.join(", ")
 }
 

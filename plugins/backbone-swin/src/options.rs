@@ -82,7 +82,7 @@ impl Swin {
         }
         for (i, &h) in heads.iter().enumerate() {
             let width = self.width() << i;
-            if width % h != 0 {
+            if !width.is_multiple_of(h) {
                 return Err(Error::option(
                     "num_heads",
                     format!("{h} heads do not divide the width {width} of stage {i}"),
