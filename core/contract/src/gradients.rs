@@ -5,9 +5,10 @@
 //! contributions of thousands of numbers would cancel and hide a mistake of scale.
 //!
 //! Rectifiers, maxima and interpolation have kinks, where a difference says nothing about the derivative. A draw that is not
-//! confirmed and whose one-sided differences disagree, however short the step, is taken for one and drawn again; more than half of the draws at kinks
-//! is a failure of its own, since a wrong derivative of a strongly curved function looks the same. Differences also see through a
-//! `stop_gradient` whose argument depends on what is trained: a component that holds such a value constant on purpose breaks this.
+//! confirmed and whose one-sided differences disagree, however short the step, is taken for one and drawn again; more than half of
+//! the draws at kinks is a failure of its own, since a wrong derivative of a strongly curved function looks the same. Differences
+//! also see through a `stop_gradient` whose argument depends on what is trained: a component that holds such a value constant on
+//! purpose breaks this.
 
 use fer_engine::{Precision, Tensor};
 use fer_graph::{Graph, Role};
