@@ -18,6 +18,7 @@ pub use fer_abi::{PluginModule, PluginModule_Ref, abi_stable};
 
 /// A component behind two plain functions.
 pub struct Entry {
+    /// The descriptor, but for the version, which is the plugin crate's and known to the macro alone.
     pub descriptor: fn() -> Descriptor,
     pub build: fn(&BuildRequest) -> Result<Graph, BuildError>,
 }
@@ -73,7 +74,7 @@ fn descriptor<T: Options>(id: &str, kind: &str, summary: &str, doc: &str) -> Des
     Descriptor {
         id: id.into(),
         kind: kind.into(),
-        version: env!("CARGO_PKG_VERSION").into(),
+        version: "".into(),
         summary: summary.into(),
         doc: doc.into(),
         options: T::schema().into(),
@@ -119,8 +120,9 @@ fn build_loss<T: Loss>(request: &BuildRequest) -> Result<Graph, BuildError> {
 }
 
 /// The `describe` of a library. A panic gives an empty list: the host then reports a library without components.
-pub fn describe(entries: &[Entry]) -> RVec<Descriptor> {
-    catch_unwind(AssertUnwindSafe(|| entries.iter().map(|e| (e.descriptor)()).collect())).unwrap_or_default()
+pub fn describe(entries: &[Entry], version: &str) -> RVec<Descriptor> {
+    let describe = || entries.iter().map(|e| Descriptor { version: version.into(), ..(e.descriptor)() }).collect();
+    catch_unwind(AssertUnwindSafe(describe)).unwrap_or_default()
 }
 
 /// The `build` of a library.
@@ -168,7 +170,8 @@ macro_rules! export_plugin {
             }
 
             extern "C" fn describe() -> $crate::export::abi_stable::std_types::RVec<$crate::abi::Descriptor> {
-                $crate::export::describe(&entries())
+                // Absent where a plugin is compiled without Cargo.
+                $crate::export::describe(&entries(), ::core::option_env!("CARGO_PKG_VERSION").unwrap_or("0.0.0"))
             }
 
             extern "C" fn build(

@@ -63,7 +63,8 @@ pub struct Experiment {
     /// Threads that load images.
     #[serde(default = "one")]
     pub workers: usize,
-    /// Evaluate as the paper's code does: random augmentation at test time, the epoch chosen on the test set.
+    /// Follow the paper's code: random augmentation at test time, accuracy as a mean over batches, the epoch chosen on the test
+    /// set, the schedule stepped before the first epoch.
     #[serde(default)]
     pub paper_compat: bool,
     /// Steps between checkpoints; an epoch's end always writes one.

@@ -112,5 +112,8 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// Reads a file that [`write_json`] wrote.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read(path).map_err(|e| Failure::new(format!("cannot read {}: {e}", path.display())))?;
-    serde_json::from_slice(&text).map_err(|e| Failure::new(format!("{} is damaged: {e}", path.display())))
+    serde_json::from_slice(&text).map_err(|e| {
+        Failure::new(format!("{} cannot be read: {e}", path.display()))
+            .help("it is damaged, or another version of fer-host wrote it")
+    })
 }

@@ -7,6 +7,7 @@ use fer_graph::Role;
 use fer_plan::{inline, simplify};
 use fer_train::{Metrics, Step};
 use indicatif::ProgressBar;
+use serde_json::json;
 
 use super::{
     checkpointing::{EpochSums, State},
@@ -14,7 +15,7 @@ use super::{
     record::{Environment, Results},
 };
 use crate::{
-    cli::output::{binary, decimal, print, print_json, table},
+    cli::output::{binary, decimal, print, table},
     failure::Result,
     session::Session,
 };
@@ -115,6 +116,10 @@ impl Reporter {
             0 => String::new(),
             step => format!("   resumed at epoch {}, step {step}", state.position.epoch + 1),
         };
+        if self.json {
+            let line = json!({ "kind": "start", "folder": folder, "global_step": state.position.global_step });
+            return self.out(&line.to_string());
+        }
         self.say(&format!("{}   planned in {:.1} s{from}\n", folder.display(), compiling.as_secs_f64()));
         self.say("epoch   train loss   accuracy   validation loss   accuracy   balanced   macro F1");
     }
@@ -140,7 +145,9 @@ impl Reporter {
     /// The end.
     pub fn results(&self, results: &Results, folder: &RunFolder) -> Result<()> {
         if self.json {
-            return print_json(results);
+            // One line, as every line before it.
+            let line = json!({ "kind": "results", "folder": folder.root, "results": results });
+            return print(&line.to_string());
         }
         let split = |name: &str, s: &super::record::SplitResult| {
             let (low, high) = s.accuracy_interval;

@@ -37,11 +37,18 @@ pub(super) static DROPOUT: OpDef = OpDef {
         let shape = b.shape(x);
         let draw = Attributes::new().with("shape", shape.as_slice()).with("stream", attributes.int("stream"));
         let uniform = b.emit1(&RNG_UNIFORM, &[operands[1]], draw)?;
-        let keep = b.compare(uniform, b.full(&shape, p)?, "GE")?;
+        let keep = b.compare(uniform, b.full(&shape, threshold(p))?, "GE")?;
         Ok(vec![b.select(keep, b.scale(x, 1.0 / (1.0 - p))?, b.full_like(x, 0.0)?)?])
     }),
     flops: |_, results| 2 * results[0].elements() as u64,
 };
+
+/// The probability as one of the numbers that `rng_uniform` can give, multiples of 2^-24. The same draws fall below it, and f32
+/// and f64 hold it exactly, so that every precision drops the same elements.
+fn threshold(probability: f64) -> f64 {
+    let steps = f64::from(1u32 << 24);
+    (probability * steps).ceil() / steps
+}
 
 impl Builder {
     /// For training graphs; an evaluation graph leaves it out.
@@ -60,7 +67,7 @@ impl Builder {
         }
         let shape = self.shape(x);
         let samples = [shape.first().copied().unwrap_or(1)];
-        let keep = self.compare(self.rng_uniform(&samples)?, self.full(&samples, probability)?, "GE")?;
+        let keep = self.compare(self.rng_uniform(&samples)?, self.full(&samples, threshold(probability))?, "GE")?;
         let factor = self.select(keep, self.full(&samples, 1.0 / (1.0 - probability))?, self.full(&samples, 0.0)?)?;
         self.multiply(x, self.broadcast_in_dim(factor, &shape, &[0])?)
     }
