@@ -20,11 +20,11 @@ pub enum TrainError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The loader failed.
-    #[error("no batch for epoch {epoch}, step {step}: {source}")]
+    #[error("no batch for epoch {}, step {}: {source}", epoch + 1, step + 1)]
     Batch { epoch: usize, step: usize, source: Box<dyn Error + Send + Sync> },
     /// Training has diverged. The store is no longer worth saving: go back to a checkpoint.
     #[error(
-        "{what} is {value} in epoch {epoch}, step {step}: training has diverged; try a lower learning rate, a longer warm-up, or clipping"
+        "{what} is {value} in epoch {}, step {}: training has diverged; try a lower learning rate, a longer warm-up, or clipping", epoch + 1, step + 1
     )]
     NotFinite { what: &'static str, value: f64, epoch: usize, step: usize },
     /// The engine gave no such scalar.

@@ -42,9 +42,9 @@ pub struct BuiltinSpec {
     /// 0 = clean drawings, 1 = the default pose, light, occlusion, blur and noise.
     pub difficulty: f64,
     pub seed: u64,
-    /// Overrides the experiment's number of epochs where the built-in faces stand in for an absent data set.
+    /// Overrides the experiment's number of epochs where the built-in faces are used.
     pub epochs: Option<usize>,
-    /// Overrides the experiment's batch where the built-in faces stand in.
+    /// Overrides the experiment's batch where the built-in faces are used.
     pub batch: Option<usize>,
 }
 

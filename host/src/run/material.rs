@@ -67,24 +67,24 @@ impl Material {
     }
 }
 
-/// Epochs and batch: the experiment's, unless built-in faces stand in and say otherwise.
-fn limits(resolved: &Resolved, dataset: &Dataset) -> (usize, usize) {
+/// Epochs and batch: the experiment's, unless built-in faces are used and say otherwise.
+fn limits<'r>(resolved: &'r Resolved, dataset: &Dataset) -> (usize, usize) {
     let experiment = &resolved.experiment;
-    let stand_in = match &experiment.data {
+    let stands_in = |otherwise: &'r Option<Otherwise>| {
+        let Otherwise::Builtin(faces) = otherwise.as_ref().filter(|_| dataset.substitute_for.is_some())?;
+        Some(faces)
+    };
+    let faces = match &experiment.data {
         DataSpec::FerPlus { otherwise, .. }
         | DataSpec::Fer2013 { otherwise, .. }
         | DataSpec::RafDb { otherwise, .. }
         | DataSpec::AffectNet { otherwise, .. }
         | DataSpec::CkPlus { otherwise, .. }
-        | DataSpec::ImageFolder { otherwise, .. } => otherwise.as_ref(),
-        DataSpec::Builtin(_) => None,
+        | DataSpec::ImageFolder { otherwise, .. } => stands_in(otherwise),
+        DataSpec::Builtin(faces) => Some(faces),
     };
-    match stand_in {
-        Some(Otherwise::Builtin(faces)) if dataset.substitute_for.is_some() => {
-            (faces.epochs.unwrap_or(experiment.epochs), faces.batch.unwrap_or(experiment.batch))
-        }
-        _ => (experiment.epochs, experiment.batch),
-    }
+    let epochs = faces.and_then(|f| f.epochs).unwrap_or(experiment.epochs);
+    (epochs, faces.and_then(|f| f.batch).unwrap_or(experiment.batch))
 }
 
 fn prior(resolved: &Resolved, recipe: &Recipe, dataset: &Dataset) -> Result<PriorTable> {
