@@ -47,19 +47,8 @@ struct Vote {
 
 /// Reads the root: votes from `source`, training labels by `mode`, validation and test labels always by majority.
 pub fn read(root: &Path, source: VoteSource, mode: LabelMode) -> Result<Dataset> {
-    let folders = folders(root);
-    let new_csv = root.join("fer2013new.csv");
-    let rows = match source {
-        VoteSource::ImageLists => {
-            let mut rows = Vec::new();
-            for (split, folder) in Split::ALL.into_iter().zip(&folders) {
-                rows.extend(read_list(&folder.join("label.csv"), split)?);
-            }
-            rows
-        }
-        VoteSource::NewCsv => read_new_csv(&new_csv)?,
-    };
-    let faces = Faces::find(root, &folders, &new_csv)?;
+    let rows = read_votes(root, source)?;
+    let faces = Faces::find(root, &folders(root), &new_csv(root))?;
 
     let origin = format!(
         "{}, {}, {}",
@@ -104,6 +93,35 @@ pub fn read(root: &Path, source: VoteSource, mode: LabelMode) -> Result<Dataset>
         set.split_mut(split).sort_by(|a, b| a.id.cmp(&b.id));
     }
     Ok(set)
+}
+
+/// How many rows of the train, public and private list each mode keeps when it is applied to all three.
+pub fn kept<const N: usize>(root: &Path, source: VoteSource, modes: [LabelMode; N]) -> Result<[[usize; 3]; N]> {
+    let mut kept = [[0; 3]; N];
+    for row in read_votes(root, source)?.iter().filter(|row| !row.name.is_empty()) {
+        for (counts, mode) in kept.iter_mut().zip(modes) {
+            counts[row.split as usize] += usize::from(matches!(decide(&row.votes, mode), Verdict::Label { .. }));
+        }
+    }
+    Ok(kept)
+}
+
+/// Every row of the votes, in the order of the files.
+fn read_votes(root: &Path, source: VoteSource) -> Result<Vec<Vote>> {
+    match source {
+        VoteSource::ImageLists => {
+            let mut rows = Vec::new();
+            for (split, folder) in Split::ALL.into_iter().zip(&folders(root)) {
+                rows.extend(read_list(&folder.join("label.csv"), split)?);
+            }
+            Ok(rows)
+        }
+        VoteSource::NewCsv => read_new_csv(&new_csv(root)),
+    }
+}
+
+fn new_csv(root: &Path) -> PathBuf {
+    root.join("fer2013new.csv")
 }
 
 /// The three folders, below `data/` as published or directly below the root.

@@ -109,6 +109,23 @@ fn ferplus_soft_labels_are_for_training_only() {
 }
 
 #[test]
+fn ferplus_audits_count_every_label_mode_on_all_three_lists() {
+    let dir = ferplus(true, false);
+    for votes in [VoteSource::ImageLists, VoteSource::NewCsv] {
+        // The mode that is asked for changes nothing: the table is of all three.
+        let audit = fer_data::audit(&ferplus_spec(&dir, votes, LabelMode::Probability), 3, &|_, _| {}).unwrap();
+        let kept: Vec<_> = audit.label_modes.iter().map(|m| (m.labels, m.kept)).collect();
+        let [hard, soft] = [[8; 3], [9; 3]];
+        let modes = [LabelMode::Majority, LabelMode::Probability, LabelMode::MultiTarget];
+        assert_eq!(kept, [(modes[0], hard), (modes[1], soft), (modes[2], soft)]);
+        assert!(!audit.is_sound());
+        let text = audit.to_string();
+        assert!(text.contains("differs from") && text.contains("none published"), "{text}");
+        assert_eq!(serde_json::to_value(&audit).unwrap()["label_modes"][0]["labels"], "Majority");
+    }
+}
+
+#[test]
 fn ferplus_keeps_a_face_that_is_named_twice_under_two_ids() {
     let dir = ferplus(true, false);
     let path = dir.path().join("fer2013new.csv");

@@ -1,5 +1,6 @@
 //! A thorough look at a data set before anyone trains on it: sizes, labels, missing and broken files, duplicates.
 
+mod label_modes;
 mod table;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +16,8 @@ use crate::decode::load;
 use crate::error::Result;
 use crate::open::read;
 use crate::spec::{DataSpec, LabelMode, VoteSource};
+
+pub use label_modes::LabelModeSizes;
 
 /// How many names of files or pairs are kept for each finding; counts are always whole.
 const SHOWN: usize = 20;
@@ -32,6 +35,8 @@ pub struct Audit {
     pub splits: Vec<SplitCounts>,
     /// Whether the sizes are the published ones; absent where none are known.
     pub published: Option<Published>,
+    /// FERPlus: what each label mode keeps of the three lists; empty for other sets.
+    pub label_modes: Vec<LabelModeSizes>,
     /// Rows that are in the files but not in the splits, by reason.
     pub dropped: BTreeMap<String, usize>,
     pub missing: Listed,
@@ -100,6 +105,7 @@ impl Audit {
         self.missing.count == 0
             && self.unreadable.count == 0
             && self.published.as_ref().is_none_or(|p| p.matches)
+            && self.label_modes.iter().all(|m| m.matches != Some(false))
             && self.splits.iter().all(|s| s.samples > 0)
             && self.splits[0].classes.iter().all(|n| *n > 0)
     }
@@ -111,6 +117,12 @@ impl Audit {
 /// is an error.
 pub fn audit(spec: &DataSpec, seed: u64, progress: &dyn Fn(usize, usize)) -> Result<Audit> {
     let mut set = read(spec, seed)?;
+    let label_modes = match spec {
+        DataSpec::FerPlus { root, votes, .. } if set.substitute_for.is_none() => {
+            label_modes::label_modes(root, *votes)?
+        }
+        _ => vec![],
+    };
     let lost: Vec<PathBuf> = set.look_up_files();
     let mut missing = Listed::default();
     lost.iter().for_each(|path| missing.push(|| path.display().to_string()));
@@ -147,6 +159,7 @@ pub fn audit(spec: &DataSpec, seed: u64, progress: &dyn Fn(usize, usize)) -> Res
         label_map: label_map(&set.classes),
         splits: split_counts(&set),
         published: published(spec, &set),
+        label_modes,
         fingerprint: set.fingerprint(),
         missing,
         unreadable,

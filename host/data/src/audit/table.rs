@@ -18,6 +18,13 @@ impl fmt::Display for Audit {
                 writeln!(f, "  expected {}", numbers(&p.expected))?;
             }
         }
+        if !self.label_modes.is_empty() {
+            writeln!(f, "\nLabel modes, each applied to all three lists, beside the published sizes")?;
+            writeln!(f, "  {:<12}  {:>10}  {:>10}  {:>10}", "labels", "train", "public", "private")?;
+            for mode in &self.label_modes {
+                writeln!(f, "  {mode}")?;
+            }
+        }
         if !self.dropped.is_empty() {
             writeln!(f, "\nLeft out")?;
             for (reason, n) in &self.dropped {
