@@ -84,22 +84,3 @@ fn a_contact_sheet_has_a_row_a_class() {
     let sheet = contact_sheet(&spec, 3).unwrap();
     assert_eq!((sheet.width(), sheet.height()), (3 * 26, FERPLUS.len() as u32 * 26));
 }
-
-/// Measures the renderer: `cargo test --release -p fer-data -- --ignored speed --nocapture`.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn speed() {
-    for size in [24, 48] {
-        let start = std::time::Instant::now();
-        let n = 1000;
-        for seed in 0..n {
-            let class = (seed % 8) as usize;
-            std::hint::black_box(FaceRecipe { class, seed, size, difficulty: 1.0 }.render());
-        }
-        eprintln!("{size} px: {:.0} images/s", n as f64 / start.elapsed().as_secs_f64());
-    }
-    let sheet = contact_sheet(&BuiltinSpec { size: 48, ..Default::default() }, 16).unwrap();
-    let path = std::env::temp_dir().join("faces.png");
-    sheet.save(&path).unwrap();
-    eprintln!("sheet in {}", path.display());
-}
