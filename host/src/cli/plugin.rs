@@ -49,7 +49,7 @@ fn list(as_json: bool) -> Result<()> {
     let mut blocks = vec![];
     for kind in KINDS {
         let rows: Vec<Vec<String>> =
-            registry.of_kind(kind).into_iter().map(|c| vec![format!("  {:<16} {}", c.id(), c.summary())]).collect();
+            registry.of_kind(kind).map(|c| vec![format!("  {:<16} {}", c.id(), c.summary())]).collect();
         if !rows.is_empty() {
             blocks.push(format!("{}\n{}", plural(kind), table(&rows)));
         }
