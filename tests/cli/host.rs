@@ -1,0 +1,110 @@
+//! The built program, run in a folder of its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// The built program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fer-host");
+
+/// Libraries that the tests' configs name.
+const PLUGINS: [&str; 8] = [
+    "backbone_swin",
+    "loss_cross_entropy",
+    "loss_f_pdls",
+    "loss_pdls",
+    "resizer_bilinear",
+    "resizer_ltr",
+    "resizer_sr",
+    "resizer_stn",
+];
+
+/// An empty folder in which the program is run; gone with its owner.
+pub struct Host {
+    folder: TempDir,
+}
+
+/// What a finished program left.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Host {
+    pub fn new() -> Host {
+        let beside = Path::new(PROGRAM).parent().expect("the program lies in a folder");
+        for plugin in PLUGINS {
+            let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+            let library = beside.join(format!("{prefix}{plugin}{suffix}"));
+            assert!(library.is_file(), "{} is missing: run `cargo build --workspace` first", library.display());
+        }
+        Host { folder: TempDir::new().expect("a temporary folder") }
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file, and the folders above it.
+    pub fn write(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a file lies in a folder")).expect("folders");
+        fs::write(&path, content).expect("a file");
+    }
+
+    /// The program with arguments separated by spaces, in this folder, as on a machine without settings.
+    pub fn command(&self, arguments: &str) -> Command {
+        self.prepare(Command::new(PROGRAM), arguments)
+    }
+
+    /// A shell line in which `$HOST` is the program.
+    pub fn shell(&self, line: &str) -> Answer {
+        let mut command = self.prepare(Command::new("sh"), "-c");
+        Answer::of(command.arg(line).env("HOST", PROGRAM))
+    }
+
+    pub fn run(&self, arguments: &str) -> Answer {
+        Answer::of(&mut self.command(arguments))
+    }
+
+    fn prepare(&self, mut command: Command, arguments: &str) -> Command {
+        command.args(arguments.split_whitespace()).current_dir(self.folder.path()).stdin(Stdio::null());
+        for name in ["FER_PLUGIN_PATH", "FER_LOG", "RAYON_NUM_THREADS"] {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
+impl Answer {
+    pub fn of(command: &mut Command) -> Answer {
+        let output = command.output().expect("the program starts");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program writes UTF-8");
+        Answer { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Standard output of a program that did what it was asked.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "it failed:\n{}{}", self.out, self.err);
+        self.out
+    }
+
+    /// The error of a program that refused: one that begins so, says all of `parts`, and is no panic.
+    #[track_caller]
+    pub fn refused(self, parts: &[&str]) -> String {
+        assert!(!self.err.contains("panicked"), "a panic:\n{}", self.err);
+        assert_eq!(self.code, Some(1), "{}{}", self.out, self.err);
+        assert!(self.err.lines().any(|l| l.starts_with("error: ")), "no error was told:\n{}", self.err);
+        for part in parts {
+            assert!(self.err.contains(part), "{part:?} is not in:\n{}", self.err);
+        }
+        self.err
+    }
+}

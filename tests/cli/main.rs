@@ -1,0 +1,3 @@
+//! `fer-host` as its users meet it: the built program, in a folder of its own, with the plugins beside it.
+
+mod host;

@@ -1,0 +1,30 @@
+//! The program's numbers against PyTorch's and timm's, through `fer-host trace`.
+//!
+//! `data/` holds what `make.py` computed there: weights under their names, inputs, results, gradients.
+//!
+//! How near is near enough, relative to the largest entry:
+//!
+//! * The f64 engine has hardly any rounding of its own, so what is left is PyTorch's float32: logits move by up to 7e-7 and
+//!   input gradients by 1e-6 between its own float32 and float64, a few times more where a batch norm divides by a small
+//!   deviation. [`VALUES`] holds values and input gradients to that, [`PARAMETERS`] is wider because a parameter's gradient sums
+//!   thousands of rounded products (PyTorch's own float32 is up to 2.5e-5 from its float64 there).
+//! * The f32 engine adds rounding of the same size in another order: [`SINGLE`].
+//! * Where PyTorch was run in float64 there is no rounding to allow for: [`DOUBLE`].
+
+#[path = "../cli/host.rs"]
+#[allow(dead_code, reason = "the command line's tests use all of it")]
+mod host;
+mod losses;
+mod ltr;
+mod stn;
+mod swin;
+mod traced;
+
+/// f64 engine against float32: values and input gradients.
+const VALUES: f64 = 5e-6;
+/// f64 engine against float32: parameter gradients.
+const PARAMETERS: f64 = 5e-5;
+/// f32 engine against float32.
+const SINGLE: f64 = 1e-4;
+/// f64 engine against float64.
+const DOUBLE: f64 = 1e-9;
