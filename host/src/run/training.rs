@@ -186,7 +186,9 @@ impl Run<'_> {
         let pace = self.pace(&stepper);
         let mut evaluator = Evaluator::new(self.model, self.engine);
         let mut speeds = vec![];
-        let mut stopped_early = false;
+        // A run that was stopped between its last verdict and its results has nothing left to train.
+        let rule = experiment.early_stopping.as_ref();
+        let mut stopped_early = rule.is_some_and(|r| state.selection.epochs_without_improvement >= r.patience.max(1));
         while state.position.epoch < self.material.epochs && !stopped_early {
             let speed = self.epoch(&stepper, step, store.as_mut(), &pace, &mut state, &mut log)?;
             speeds.extend(speed);
