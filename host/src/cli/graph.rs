@@ -7,7 +7,7 @@ use fer_plan::{inline, simplify};
 use fer_train::Step;
 use serde_json::json;
 
-use super::output::{binary, decimal, grouped, print, print_json, table};
+use super::output::{binary, decimal, flop, grouped, print, print_json, table};
 use crate::{
     compose::{Entry, Part, Spec, Truth, forward},
     failure::Result,
@@ -219,7 +219,7 @@ fn dot(graph: &Graph) -> String {
     let mut lines =
         vec![format!("digraph {:?} {{", graph.name), "  rankdir=TB; node [shape=box, fontname=\"monospace\"];".into()];
     for (scope, total) in totals(graph, 3) {
-        let label = format!("{scope}\\n{} parameters, {}FLOP", grouped(total.parameters), decimal(total.flops as f64));
+        let label = format!("{scope}\\n{} parameters, {}", grouped(total.parameters), flop(total.flops as f64));
         lines.push(format!("  {scope:?} [label=\"{label}\"];"));
     }
     let mut drawn = std::collections::BTreeSet::new();

@@ -41,6 +41,11 @@ pub fn decimal(number: f64) -> String {
     scaled(number, 1000.0, ["", " k", " M", " G", " T", " P"])
 }
 
+/// `9.1 GFLOP`, `160 FLOP`.
+pub fn flop(number: f64) -> String {
+    scaled(number, 1000.0, [" FLOP", " kFLOP", " MFLOP", " GFLOP", " TFLOP", " PFLOP"])
+}
+
 /// `1.6 GiB`.
 pub fn binary(bytes: f64) -> String {
     scaled(bytes, 1024.0, [" B", " KiB", " MiB", " GiB", " TiB", " PiB"])
@@ -82,6 +87,7 @@ mod tests {
             (decimal(999.0), decimal(9_140_000_000.0), decimal(123_400.0)),
             ("999".into(), "9.1 G".into(), "123 k".into())
         );
+        assert_eq!((flop(160.0), flop(9.1e9)), ("160 FLOP".into(), "9.1 GFLOP".into()));
         assert_eq!(binary(1.6 * 1024f64.powi(3)), "1.6 GiB");
     }
 
