@@ -29,7 +29,7 @@ pub struct Host {
 }
 
 /// What a finished program left.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     pub code: Option<i32>,
     pub out: String,
@@ -61,6 +61,19 @@ impl Host {
     /// The program with arguments separated by spaces, in this folder, as on a machine without settings.
     pub fn command(&self, arguments: &str) -> Command {
         self.prepare(Command::new(PROGRAM), arguments)
+    }
+
+    /// Text without what differs from run to run: this folder, the program's, times, hashes, speeds.
+    pub fn plain(&self, text: &str) -> String {
+        let beside = Path::new(PROGRAM).parent().expect("the program lies in a folder");
+        let mut text = text.to_owned();
+        for (folder, name) in [(self.folder.path(), "[folder]"), (beside, "[program]")] {
+            // macOS shows a temporary folder by another name than it gives.
+            for path in [folder.canonicalize().expect("a folder"), folder.to_owned()] {
+                text = text.replace(&path.display().to_string(), name);
+            }
+        }
+        text.split('\n').map(plain_line).collect::<Vec<_>>().join("\n")
     }
 
     /// A shell line in which `$HOST` is the program.
@@ -107,4 +120,34 @@ impl Answer {
         }
         self.err
     }
+}
+
+/// A line without times, hashes and speeds.
+fn plain_line(line: &str) -> String {
+    let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    for i in 0..words.len() {
+        let number = words[i].parse::<f64>().is_ok();
+        let unit = words.get(i + 1).map_or("", |w| w.trim_end_matches(','));
+        if number && (unit == "images/s" || (unit == "s" && i > 0 && words[i - 1] == "in")) {
+            words[i] = "[number]".into();
+        }
+        words[i] = words[i].split('/').map(plain_name).collect::<Vec<_>>().join("/");
+    }
+    words.join(" ")
+}
+
+/// A run folder's name is a time, a library's differs between systems, its hash has 64 digits.
+fn plain_name(name: &str) -> String {
+    let shape: String = name.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    if shape.starts_with("0000-00-00T00-00-00Z") {
+        return format!("[time]{}", &name["0000-00-00T00-00-00Z".len()..]);
+    }
+    if let Some(stem) = name.strip_suffix(std::env::consts::DLL_SUFFIX) {
+        return format!("[library {}]", stem.trim_start_matches(std::env::consts::DLL_PREFIX));
+    }
+    let hash = name.trim_matches(|c: char| !c.is_ascii_hexdigit());
+    if hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return name.replace(hash, "[sha256]");
+    }
+    name.to_owned()
 }

@@ -79,7 +79,8 @@ fn a_killed_run_with_every_kind_of_state_resumes_to_the_same_bits() {
 #[test]
 fn a_run_stopped_early_stays_stopped_when_resumed() {
     let host = with(MICRO);
-    let sets = "--set epochs=6 --set early_stopping=(patience:1) --set criterion=Accuracy --set optimiser.learning_rate=1e-9";
+    let sets =
+        "--set epochs=6 --set early_stopping=(patience:1) --set criterion=Accuracy --set optimiser.learning_rate=1e-9";
     let whole = unbroken(&host, sets);
     assert_eq!(whole.results["stopped_early"], true, "the experiment must stop early to say anything");
     let record = Record::only(&host, "unbroken");
