@@ -89,6 +89,10 @@ impl Reporter {
             "{name}: train {}   validation {}   test {}   ({})",
             counts.train, counts.validation, counts.test, data.origin
         ));
+        if !data.dropped.is_empty() {
+            let reasons: Vec<String> = data.dropped.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+            self.say(&format!("left out: {}", reasons.join(", ")));
+        }
     }
 
     /// What the plan costs, for `--dry-run`.
