@@ -117,9 +117,8 @@ fn a_library_that_is_no_plugin_is_told_and_hides_no_other() {
     let suffix = std::env::consts::DLL_SUFFIX;
     host.write(format!("mine/broken{suffix}"), "not a library");
     host.write("micro.ron", MICRO);
-    let answer = |arguments: &str| {
-        crate::host::Answer::of(host.command(arguments).env("FER_PLUGIN_PATH", host.path("mine")))
-    };
+    let answer =
+        |arguments: &str| crate::host::Answer::of(host.command(arguments).env("FER_PLUGIN_PATH", host.path("mine")));
     let list = answer("plugin list").ok();
     assert!(list.contains("cannot be used") && list.contains("broken") && list.contains("swin"), "{list}");
     answer("graph micro.ron").ok();

@@ -30,7 +30,8 @@ fn folder(options: &str) -> Host {
 
 /// A file of the training split, so that the experiment does meet it.
 fn a_training_image(host: &Host) -> String {
-    let set = fer_data::spec::DataSpec::ImageFolder { root: host.path("faces"), validation: 0.1, test: 0.2, otherwise: None };
+    let set =
+        fer_data::spec::DataSpec::ImageFolder { root: host.path("faces"), validation: 0.1, test: 0.2, otherwise: None };
     let set = fer_data::open(&set, 1).unwrap();
     set.split(fer_data::Split::Train)[0].id.clone()
 }
@@ -57,7 +58,7 @@ fn an_unreadable_image_that_is_skipped_is_counted() {
     let name = a_training_image(&host);
     host.write(format!("faces/{name}"), "no image");
     let said = host.run("run micro.ron --out runs").ok();
-    assert!(said.contains("unreadable"), "it must be said, too:\n{said}");
+    assert!(said.contains("left out: unreadable image 1\n"), "it must be said, too:\n{said}");
     let data = &Record::only(&host, "runs").json("results.json")["data"];
     let dropped: u64 = data["dropped"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
     let kept: u64 = ["train", "validation", "test"].iter().map(|s| data["counts"][s].as_u64().unwrap()).sum();

@@ -23,8 +23,14 @@ fn a_loss_that_is_no_number_stops_names_its_origin_and_keeps_the_last_state() {
     let host = micro();
     // One update of this size is enough: the next loss is not finite.
     let sets = "--set optimiser.learning_rate=1e30 --set checkpoint_every=1";
-    let parts =
-        ["the loss is", "epoch 1, step 2", "the first value that is not finite: ", "in backbone.", "last.safetensors", "learning rate"];
+    let parts = [
+        "the loss is",
+        "epoch 1, step 2",
+        "the first value that is not finite: ",
+        "in backbone.",
+        "last.safetensors",
+        "learning rate",
+    ];
     host.run(&format!("run micro.ron --out runs {sets}")).refused(&parts);
     let record = Record::only(&host, "runs");
     is_a_good_checkpoint(&record);
@@ -37,7 +43,8 @@ fn a_loss_that_is_no_number_stops_names_its_origin_and_keeps_the_last_state() {
 #[test]
 fn a_run_folder_that_cannot_be_made() {
     let host = micro();
-    host.run("run micro.ron --out micro.ron/runs").refused(&["cannot create the run folder micro.ron/runs", "help: --out"]);
+    host.run("run micro.ron --out micro.ron/runs")
+        .refused(&["cannot create the run folder micro.ron/runs", "help: --out"]);
 }
 
 #[test]
