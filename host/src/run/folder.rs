@@ -81,6 +81,16 @@ impl RunFolder {
         self.root.join("results.json")
     }
 
+    /// Loss and accuracy by epoch, for people.
+    pub fn curve(&self) -> PathBuf {
+        self.root.join("curve.svg")
+    }
+
+    /// The test split's confusion matrix, for people.
+    pub fn confusion(&self) -> PathBuf {
+        self.root.join("confusion.svg")
+    }
+
     pub fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
     }

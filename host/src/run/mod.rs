@@ -1,16 +1,21 @@
 //! A run: from a resolved config to a run folder.
 //!
-//! `material` opens the data, `folder` keeps the files, `training` owns the epochs, `evaluation` measures, `progress` shows.
+//! `material` opens the data, `folder` keeps the files, `training` owns the epochs, `evaluation` measures,
+//! `progress` shows, `pictures` draws.
 
 mod checkpointing;
+mod confusion;
+mod curve;
 mod evaluation;
 mod finished;
 mod folder;
 mod material;
 mod model;
+mod pictures;
 pub mod progress;
 mod record;
 mod report;
+mod svg;
 mod training;
 mod watch;
 

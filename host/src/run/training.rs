@@ -25,6 +25,7 @@ use super::{
     folder::{RunFolder, read_json, write_json},
     material::Material,
     model::{Model, feeds},
+    pictures::{draw_confusion, draw_curve},
     record::{DataRecord, Environment, Results},
     report::Reporter,
     watch::Watch,
@@ -306,6 +307,7 @@ impl Run<'_> {
             "images_per_second": speed,
         });
         log.append(&line.to_string())?;
+        draw_curve(self.folder, self.session, self.material)?;
         self.reporter.epoch(epoch, &sums, &metrics, verdict.improved, &line);
         state.position = Position { epoch: epoch + 1, step_in_epoch: 0, ..state.position };
         if verdict.improved {
@@ -371,6 +373,7 @@ impl Run<'_> {
             paper_compat: self.session.resolved.experiment.paper_compat,
         };
         write_json(&self.folder.results(), &results)?;
+        draw_confusion(self.folder, &results)?;
         self.reporter.results(&results, self.folder)
     }
 
