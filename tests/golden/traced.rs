@@ -82,8 +82,7 @@ impl Near {
         if std::env::var_os("GOLDEN_PRINT").is_some() {
             println!("{name}: {distance:.1e} (bound {bound:.0e})");
         }
-        // NaN is far too.
-        if !(distance <= bound) {
+        if distance.is_nan() || distance > bound {
             self.far.push(format!("{name}: {distance:.2e}, allowed {bound:.0e}"));
         }
     }
