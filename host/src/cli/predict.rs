@@ -88,6 +88,9 @@ fn show(
         list.extend(unreadable.iter().map(|(path, reason)| json!({ "image": path, "error": reason })));
         return print_json(&list);
     }
+    if rows.is_empty() {
+        return Ok(());
+    }
     let width = rows.iter().map(|(p, _)| p.display().to_string().chars().count()).max().unwrap_or(0);
     let lines = rows.iter().map(|(path, p)| {
         let mut order: Vec<usize> = (0..p.len()).collect();

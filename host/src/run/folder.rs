@@ -65,6 +65,18 @@ impl RunFolder {
         }
     }
 
+    /// Removes checkpoints that were half written when the program was killed; each is as large as a whole one.
+    ///
+    /// # Errors
+    /// A folder that cannot be written to.
+    pub fn tidy(&self) -> Result<()> {
+        let entries = fs::read_dir(self.checkpoints()).into_iter().flatten().flatten();
+        for path in entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "tmp")) {
+            fs::remove_file(&path).map_err(|e| Failure::new(format!("cannot remove {}: {e}", path.display())))?;
+        }
+        Ok(())
+    }
+
     pub fn config(&self) -> PathBuf {
         self.root.join("config.ron")
     }

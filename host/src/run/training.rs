@@ -111,6 +111,9 @@ pub fn resume(path: &Path, options: &RunOptions) -> Result<()> {
     let material = Material::open(&session.resolved, &session.recipe)?;
     let reporter = Reporter::new(options.json);
     if folder.results().is_file() {
+        if options.json {
+            return reporter.results(&read_json(&folder.results())?, &folder);
+        }
         reporter.say(&format!("{} is finished: see {}", folder.root.display(), folder.results().display()));
         return Ok(());
     }
@@ -121,6 +124,7 @@ pub fn resume(path: &Path, options: &RunOptions) -> Result<()> {
     } else {
         write_json(&folder.environment(), &environment)?;
     }
+    folder.tidy()?;
     let step = model.step(material.batch)?;
     reporter.header(&session, &environment, &step);
     Run {
@@ -139,8 +143,8 @@ pub fn resume(path: &Path, options: &RunOptions) -> Result<()> {
 fn unchanged(then: &Environment, now: &Environment, options: &RunOptions) -> Result<()> {
     if then.data != now.data {
         return Err(Failure::new("the data has changed since the run began")
-            .note(format!("then: {} {:?} {}", then.data.name, then.data.counts, &then.data.fingerprint[..12]))
-            .note(format!("now:  {} {:?} {}", now.data.name, now.data.counts, &now.data.fingerprint[..12]))
+            .note(format!("then: {} {:?} {:.12}", then.data.name, then.data.counts, then.data.fingerprint))
+            .note(format!("now:  {} {:?} {:.12}", now.data.name, now.data.counts, now.data.fingerprint))
             .help("a resumed run would mix results; start a new one"));
     }
     let changed: Vec<&str> = now
