@@ -121,4 +121,7 @@ fn predict_names_images_that_it_cannot_read_and_answers_the_others() {
     let answer = host.run(&format!("predict {} new", run.display()));
     assert!(answer.out.contains("good.pgm"), "{}", answer.out);
     answer.refused(&["1 image could not be read", "bad.pgm"]);
+    let none = host.run(&format!("predict {} new/bad.pgm", run.display()));
+    assert_eq!(none.out, "");
+    none.refused(&["1 image could not be read"]);
 }

@@ -93,7 +93,11 @@ fn a_program_killed_by_its_limit_resumes() {
     host.shell("ulimit -f 16; exec \"$HOST\" run micro.ron --out runs --set checkpoint_every=1");
     let record = Record::only(&host, "runs");
     assert!(!record.file("results.json").exists());
+    assert!(names(&record).iter().any(|n| n.ends_with(".tmp")), "it was to be killed while saving");
     host.run(&resume(&record)).ok();
+    let mut names = names(&record);
+    names.sort();
+    assert_eq!(names, ["best.safetensors", "last.safetensors"], "what was half written is gone");
     record.outcome().same_as(&Record::only(&host, "whole").outcome(), "killed by the limit");
 }
 

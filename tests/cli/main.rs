@@ -2,6 +2,7 @@
 
 mod bad_config;
 mod bad_data;
+mod bad_files;
 mod bad_luck;
 mod evaluation;
 mod host;

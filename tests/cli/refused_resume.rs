@@ -34,6 +34,14 @@ fn changed_data() {
 }
 
 #[test]
+fn another_data_set_s_fingerprint_however_short() {
+    let (host, record) = unfinished();
+    let environment = record.json("environment.json");
+    edit(&record, "environment.json", environment["data"]["fingerprint"].as_str().unwrap(), "x");
+    host.run(&resume(&record)).refused(&["the data has changed"]);
+}
+
+#[test]
 fn changed_plugins_unless_told_to() {
     let (host, record) = unfinished();
     let environment = record.json("environment.json");

@@ -139,5 +139,8 @@ fn a_finished_run_is_left_alone() {
     let record = Record::only(&host, "unbroken");
     let said = host.run(&format!("run --resume {}", record.0.display())).ok();
     assert!(said.contains("is finished"), "{said}");
+    let line = host.run(&format!("run --resume {} --json", record.0.display())).ok();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["results"], record.json("results.json"));
     record.outcome().same_as(&whole, "resumed when finished");
 }
