@@ -131,6 +131,19 @@ impl Builder {
         Ok(value)
     }
 
+    /// An argument like that of another graph, under a name of its own.
+    ///
+    /// # Errors
+    /// See [`Builder::argument`].
+    pub fn argument_like(&self, name: &str, like: &Argument, ty: &TensorType) -> Result<Value> {
+        let value = self.argument(name, like.role, ty.clone(), like.init.clone())?;
+        self.edit_argument(value, |a| {
+            a.decay = like.decay;
+            a.frozen = like.frozen;
+        });
+        Ok(value)
+    }
+
     /// An input of the whole graph, named from the root.
     ///
     /// # Errors

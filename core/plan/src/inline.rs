@@ -38,12 +38,7 @@ pub(crate) fn restart(graph: &Graph) -> Result<(Builder, Vec<Value>)> {
     let b = Builder::new(&graph.name);
     let mut map = vec![Value(u32::MAX); graph.values.len()];
     for argument in &graph.arguments {
-        let ty = graph.ty(argument.value).clone();
-        let value = b.argument(&argument.name, argument.role, ty, argument.init.clone())?;
-        b.edit_argument(value, |a| {
-            a.decay = argument.decay;
-            a.frozen = argument.frozen;
-        });
+        let value = b.argument_like(&argument.name, argument, graph.ty(argument.value))?;
         map[argument.value.index()] = value;
     }
     Ok((b, map))

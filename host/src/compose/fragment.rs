@@ -66,12 +66,7 @@ pub fn place(
 
 fn bind(b: &Builder, argument: &Argument, ty: &TensorType, inputs: &[(&str, Value)]) -> fer_graph::Result<Value> {
     if argument.role != Role::Input {
-        let value = b.argument(&b.full_name(&argument.name), argument.role, ty.clone(), argument.init.clone())?;
-        b.edit_argument(value, |a| {
-            a.decay = argument.decay;
-            a.frozen = argument.frozen;
-        });
-        return Ok(value);
+        return b.argument_like(&b.full_name(&argument.name), argument, ty);
     }
     if argument.name == "rng" {
         return b.rng_key();

@@ -22,12 +22,7 @@ pub fn cut(graph: &Graph, given: &BTreeMap<String, Value>, wanted: &[(String, Va
     let b = Builder::new(&graph.name);
     let mut map = vec![Value(u32::MAX); graph.values.len()];
     for argument in graph.arguments.iter().filter(|a| used[a.value.index()]) {
-        let ty = graph.ty(argument.value).clone();
-        let value = b.argument(&argument.name, argument.role, ty, argument.init.clone())?;
-        b.edit_argument(value, |a| {
-            a.decay = argument.decay;
-            a.frozen = argument.frozen;
-        });
+        let value = b.argument_like(&argument.name, argument, graph.ty(argument.value))?;
         map[argument.value.index()] = value;
     }
     for (&value, name) in &fed {
