@@ -1,7 +1,7 @@
 //! Measures a model on a split: every image once, in order, with the evaluation graph.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,12 +9,14 @@ use std::{
 };
 
 use fer_data::{ImageSet, Loader, LoaderOptions, sampler::batches};
-use fer_engine::{Engine, Executable, Store, Tensor};
-use fer_train::{Metrics, Tally, averaged};
+use fer_engine::{Engine, Executable, Feeds, Store, Tensor};
+use fer_graph::Graph;
+use fer_train::{Metrics, MetricsError, Tally, averaged};
 
 use super::{
     model::{Model, feeds},
     progress::evaluating,
+    watch::first_non_finite,
 };
 use crate::failure::{Failure, Result};
 
@@ -56,12 +58,29 @@ impl<'s> Evaluator<'s> {
 
     fn executable(&mut self, batch: usize, store: &dyn Store) -> Result<&dyn Executable> {
         if !self.compiled.contains_key(&batch) {
-            // Where weights are averaged over time, the averages are what is measured and kept.
-            let names: std::collections::BTreeSet<String> = store.names().into_iter().collect();
-            let graph = averaged(&self.model.evaluation(batch)?, |name| names.contains(name));
-            self.compiled.insert(batch, self.engine.compile(&graph)?);
+            self.compiled.insert(batch, self.engine.compile(&self.graph(batch, store)?)?);
         }
         Ok(self.compiled[&batch].as_ref())
+    }
+
+    /// Where weights are averaged over time, the averages are what is measured and kept.
+    fn graph(&self, batch: usize, store: &dyn Store) -> Result<Graph> {
+        let names: BTreeSet<String> = store.names().into_iter().collect();
+        Ok(averaged(&self.model.evaluation(batch)?, |name| names.contains(name)))
+    }
+
+    /// Says of logits that are no numbers where they come from.
+    fn diverged(&self, error: MetricsError, split: &str, batch: usize, store: &dyn Store, feeds: &Feeds) -> Failure {
+        if !matches!(error, MetricsError::NotANumber { .. }) {
+            return error.into();
+        }
+        let failure = Failure::new(format!("on the {split} images, {error}"))
+            .help("try a lower learning rate, a longer warm-up, or clipping");
+        let graph = self.graph(batch, store).ok();
+        match graph.and_then(|g| first_non_finite(self.engine, &g, store, feeds)) {
+            Some(place) => failure.note(format!("the first value that is not finite: {place}")),
+            None => failure,
+        }
     }
 
     /// `None` when `stop` was set on the way.
@@ -95,7 +114,9 @@ impl<'s> Evaluator<'s> {
             let outputs = executable.run(store, &feeds)?;
             let (logits, loss) = (fetch(&outputs, "logits")?.to_f64(), fetch(&outputs, "loss")?.item());
             let loss = loss.ok_or_else(|| Failure::new("the evaluation graph gives a loss that is no scalar"))?;
-            let found = tally.add(&logits, &labels, None, loss)?;
+            let found = tally
+                .add(&logits, &labels, None, loss)
+                .map_err(|error| self.diverged(error, split, labels.len(), store, &feeds))?;
             let right = found.iter().zip(&labels).filter(|&(&a, &l)| a == l as usize).count();
             shares.push(right as f64 / labels.len() as f64);
             let rows = logits.chunks_exact(classes.len());

@@ -61,12 +61,17 @@ impl<'w> Watch<'w> {
     /// The place of the first value that was not finite, in words.
     pub fn first_non_finite(&self, engine: &dyn Engine, graph: &Graph) -> Option<String> {
         let (feeds, before) = self.diverged.as_ref()?;
-        // Only the reference engine keeps the state before a step, and it can name the value.
-        let reference = (engine.name() == "dfdx").then(|| DfdxEngine::new(engine.precision()))?;
-        let found = reference.first_non_finite(graph, before.as_deref()?, feeds).ok()??;
-        let scope = if found.scope.is_empty() { "the top of the graph".to_owned() } else { found.scope };
-        Some(format!("{} ({}) is {}, in {scope}", found.name, found.op, found.kind))
+        first_non_finite(engine, graph, before.as_deref()?, feeds)
     }
+}
+
+/// The place of the first value of a graph that is not finite, in words.
+pub fn first_non_finite(engine: &dyn Engine, graph: &Graph, store: &dyn Store, feeds: &Feeds) -> Option<String> {
+    // Only the reference engine's store can be read so, and only it can name the value.
+    let reference = (engine.name() == "dfdx").then(|| DfdxEngine::new(engine.precision()))?;
+    let found = reference.first_non_finite(graph, store, feeds).ok()??;
+    let scope = if found.scope.is_empty() { "the top of the graph".to_owned() } else { found.scope };
+    Some(format!("{} ({}) is {}, in {scope}", found.name, found.op, found.kind))
 }
 
 impl Drop for Watch<'_> {
