@@ -40,6 +40,21 @@ fn a_loss_that_is_no_number_stops_names_its_origin_and_keeps_the_last_state() {
     is_a_good_checkpoint(&record);
 }
 
+/// One update an epoch: what it broke shows in validation first.
+#[test]
+fn divergence_that_validation_meets_is_explained_too() {
+    let host = micro();
+    let sets = "--set optimiser.learning_rate=1e30 --set batch=64";
+    let parts = [
+        "on the validation images, logits",
+        "the first value that is not finite: ",
+        "in backbone.",
+        "help: try a lower",
+    ];
+    host.run(&format!("run micro.ron --out runs {sets}")).refused(&parts);
+    assert_eq!(Record::only(&host, "runs").lines().len(), 1);
+}
+
 #[test]
 fn a_run_folder_that_cannot_be_made() {
     let host = micro();
