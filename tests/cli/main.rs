@@ -12,3 +12,4 @@ mod record;
 mod refused_resume;
 mod resume;
 mod run_folder;
+mod shipped;

@@ -94,8 +94,14 @@ fn a_run_stopped_early_stays_stopped_when_resumed() {
 #[test]
 fn control_c_saves_says_how_to_resume_and_ends_with_130() {
     let host = with(EVERYTHING);
-    let whole = unbroken(&host, "");
-    let child = host.command("run config.ron --out broken").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    // Long enough that the signal comes before the end.
+    let sets = "--set epochs=8";
+    let whole = unbroken(&host, sets);
+    let child = host
+        .command(&format!("run config.ron --out broken {sets}"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let mut child = child.unwrap();
     await_lines(&host, "broken", 3, &mut child);
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());

@@ -132,3 +132,13 @@ fn faces_that_stand_in_are_announced_and_marked_everywhere() {
         "{said}"
     );
 }
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_does_not_end_the_training() {
+    let host = Host::new();
+    host.write("micro.ron", MICRO);
+    let answer = host.shell("{ \"$HOST\" run micro.ron --out runs; echo \"code $?\" >&2; } | head -1");
+    assert_eq!(answer.err, "code 0\n");
+    assert!(Record::only(&host, "runs").file("results.json").is_file());
+}

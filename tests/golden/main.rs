@@ -10,6 +10,8 @@
 //!   thousands of rounded products (PyTorch's own float32 is up to 2.5e-5 from its float64 there).
 //! * The f32 engine adds rounding of the same size in another order: [`SINGLE`].
 //! * Where PyTorch was run in float64 there is no rounding to allow for: [`DOUBLE`].
+//!
+//! `GOLDEN_PRINT=1 cargo test -p fer-host --test golden -- --nocapture` prints every distance.
 
 #[path = "../cli/host.rs"]
 #[allow(dead_code, reason = "the command line's tests use all of it")]
