@@ -33,7 +33,7 @@ fn misspelt_keys() {
         configs/x.ron:3:97
       3 |     data: FerPlus(root: "data/ferplus", votes: ImageLists, labels: Majority, otherwise: Builtin(trian: 256, epochs: 2)),
         |                                                                                                 ^^^^^ unknown key
-    help: did you mean `train`? Keys here: train, validation, test, size, imbalance, difficulty, seed, epochs
+    help: did you mean `train`? Keys here: train, validation, test, size, imbalance, difficulty, seed, epochs, batch
     "#);
 }
 
