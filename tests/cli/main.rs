@@ -1,4 +1,7 @@
 //! `fer-host` as its users meet it: the built program, in a folder of its own, with the plugins beside it.
+//!
+//! `snapshots/` holds what it prints. Where that is meant to change, `INSTA_UPDATE=always cargo test -p fer-host --test cli` writes it
+//! anew; the difference is to be read before it is committed.
 
 mod bad_config;
 mod bad_data;
