@@ -165,5 +165,5 @@ fn divergence_and_a_failing_loader_say_where() {
     let mut silent = |_: &StepReport| {};
     let end =
         train_epoch(&run.stepper, run.store.as_mut(), &mut feeds, &pace(6), Position::default(), &never, &mut silent);
-    assert_eq!(end.unwrap_err().to_string(), "no batch for epoch 0, step 1: face.png is gone");
+    assert_eq!(end.unwrap_err().to_string(), "no batch for epoch 1, step 2: face.png is gone");
 }

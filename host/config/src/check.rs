@@ -119,6 +119,7 @@ impl Checks<'_> {
         self.at_least_one(builtin.size, &join(path, "size"));
         self.size(builtin.difficulty, &join(path, "difficulty"));
         builtin.epochs.into_iter().for_each(|epochs| self.at_least_one(epochs, &join(path, "epochs")));
+        builtin.batch.into_iter().for_each(|batch| self.at_least_one(batch, &join(path, "batch")));
     }
 
     fn images(&mut self, experiment: &Experiment) {

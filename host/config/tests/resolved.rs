@@ -40,6 +40,7 @@ fn the_papers_experiment() {
                 difficulty: 1.0,
                 seed: 1111,
                 epochs: 2,
+                batch: None,
             ),
         ),
         images: (size: None, channels: 1, unreadable: Stop),
@@ -97,6 +98,7 @@ fn provenance_lists_everything() {
     data.difficulty = 1.0  <- default
     data.seed = 1111  <- default
     data.epochs = None  <- default
+    data.batch = None  <- default
     images.size = None  <- default
     images.channels = 1  <- default
     images.unreadable = Stop  <- default

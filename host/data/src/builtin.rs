@@ -46,13 +46,16 @@ pub(crate) fn recipe(spec: &BuiltinSpec, class: usize, number: u64) -> FaceRecip
     FaceRecipe { class, seed, size: spec.size, difficulty: spec.difficulty as f32 }
 }
 
+/// The most faces in a split: more are a typing mistake, and would only fill the memory.
+const MOST: usize = 10_000_000;
+
 pub(crate) fn check(spec: &BuiltinSpec) -> Result<()> {
-    if spec.train < FERPLUS.len() {
-        return Err(DataError::field("train", spec.train, "8 or more, one face a class"));
+    if !(FERPLUS.len()..=MOST).contains(&spec.train) {
+        return Err(DataError::field("train", spec.train, format!("8 (one face a class) to {MOST}")));
     }
     for (name, n) in [("validation", spec.validation), ("test", spec.test)] {
-        if n == 0 {
-            return Err(DataError::field(name, n, "1 or more"));
+        if !(1..=MOST).contains(&n) {
+            return Err(DataError::field(name, n, format!("1 to {MOST}")));
         }
     }
     if !(24..=1024).contains(&spec.size) {
@@ -116,6 +119,8 @@ mod tests {
     fn impossible_sizes_are_named() {
         let message = |spec: BuiltinSpec| read(&spec).unwrap_err().to_string();
         assert!(message(BuiltinSpec { train: 3, ..Default::default() }).contains("`train`"));
+        assert!(message(BuiltinSpec { train: usize::MAX, ..Default::default() }).contains("`train`"));
+        assert!(message(BuiltinSpec { test: usize::MAX, ..Default::default() }).contains("`test`"));
         assert!(message(BuiltinSpec { size: 8, ..Default::default() }).contains("`size`"));
         let hard = BuiltinSpec { difficulty: f64::NAN, ..Default::default() };
         assert!(message(hard).contains("`difficulty`"));
