@@ -1,6 +1,6 @@
 //! Typed options: what a component can be told, written as a Rust struct.
 //!
-//! ```ignore
+//! ```text
 //! #[derive(Options)]
 //! struct FocalPdls {
 //!     /// Weight of the annotated label against its prior distribution.

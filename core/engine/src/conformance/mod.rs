@@ -8,7 +8,7 @@
 //!
 //! An engine's tests are one line, which makes one test for each group of families:
 //!
-//! ```ignore
+//! ```text
 //! fer_engine::conformance_tests!(MyEngine::new(Precision::F32), 64);
 //! ```
 //!

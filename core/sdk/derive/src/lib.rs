@@ -14,7 +14,7 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// A field's doc comment is its documentation. Its attribute says the rest:
 ///
-/// ```ignore
+/// ```text
 /// #[option(default = 0.8, range = 0.0..=1.0)]   // inclusive; `0.0..` and `..=1.0` leave one side open
 /// #[option(default = 2, min = 1)]               // or each bound for itself
 /// #[option(default = "mean", choices("mean", "sum"))]
