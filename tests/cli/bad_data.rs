@@ -120,6 +120,8 @@ fn predict_names_images_that_it_cannot_read_and_answers_the_others() {
     host.write("new/bad.pgm", "no image");
     let answer = host.run(&format!("predict {} new", run.display()));
     assert!(answer.out.contains("good.pgm"), "{}", answer.out);
+    // `unreadable` is a setting of training runs: no advice for someone who asks for predictions.
+    assert!(!answer.err.contains("unreadable: Skip"), "{}", answer.err);
     answer.refused(&["1 image could not be read", "bad.pgm"]);
     let none = host.run(&format!("predict {} new/bad.pgm", run.display()));
     assert_eq!(none.out, "");

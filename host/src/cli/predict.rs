@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fer_data::{ImageSource, Pixels, Sample, decode::decode};
+use fer_data::{DataError, ImageSource, Pixels, Sample, decode::decode};
 use fer_engine::{Executable, Feeds, Tensor};
 use serde_json::json;
 
@@ -116,7 +116,11 @@ fn read(path: &Path, pixels: Pixels) -> Result<Vec<u8>, String> {
         votes: None,
         subject: None,
     };
-    decode(&sample, pixels).map_err(|e| e.to_string())
+    decode(&sample, pixels).map_err(|error| match error {
+        // Its own text names the path again, and advises a setting of training runs.
+        DataError::Unreadable { reason, .. } => reason,
+        other => other.to_string(),
+    })
 }
 
 /// The images given, and those directly in the folders given, in the order of their names.

@@ -47,7 +47,7 @@ pub fn trace(session: &Session, request: &TraceRequest) -> Result<BTreeMap<Strin
     let wanted = wanted(&whole, request, &seeds)?;
     let part = cut(&whole, &given, &wanted)?;
     let spelled = spelled(&whole, &part, request)?;
-    let graph = if request.gradients { differentiate(&part, request, &seeds, &spelled)? } else { part };
+    let graph = if request.gradients { differentiate(&part, &seeds, &spelled)? } else { part };
     run(session, &graph, &spec, request, &spelled)
 }
 
@@ -164,12 +164,7 @@ fn spelled(whole: &Graph, part: &Graph, request: &TraceRequest) -> Result<BTreeM
     Err(complaints.into_iter().fold(failure, Failure::note))
 }
 
-fn differentiate(
-    part: &Graph,
-    request: &TraceRequest,
-    seeds: &[(String, Value)],
-    spelled: &BTreeMap<String, String>,
-) -> Result<Graph> {
+fn differentiate(part: &Graph, seeds: &[(String, Value)], spelled: &BTreeMap<String, String>) -> Result<Graph> {
     let b = Builder::resume(part.clone());
     let mut starts = vec![];
     for (name, _) in seeds {
@@ -196,7 +191,6 @@ fn differentiate(
         let gradient = gradient.map_or_else(|| b.full_like(argument.value, 0.0), Ok)?;
         b.output(&format!("grad/{name}"), gradient);
     }
-    debug_assert!(request.gradients);
     let graph = b.finish();
     verify(&graph)?;
     Ok(graph)
