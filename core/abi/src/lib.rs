@@ -19,7 +19,9 @@ mod options;
 
 pub use abi_stable;
 pub use fragment::{Argument, Attribute, Fragment, NamedAttribute, Node, Output, TensorType, Update, role};
-pub use module::{BuildError, BuildRequest, Descriptor, NamedTensorType, PluginModule, PluginModule_Ref, kind};
+pub use module::{
+    BuildError, BuildRequest, Descriptor, NamedTensorType, PluginModule, PluginModule_Ref, kind, property,
+};
 pub use options::{NamedOption, OptionSpec, OptionValue, option_kind};
 
 /// The version that a library and its host must share in major and minor part (abi_stable compares it on loading).

@@ -17,6 +17,14 @@ pub mod kind {
     pub const LOSS: &str = "loss";
 }
 
+/// The names allowed in [`Descriptor::properties`]; a host ignores those that it does not know.
+pub mod property {
+    /// Text, may be given several times: how another program spells the component's weights. The first line is that program's
+    /// name, every other line a rule `pattern -> replacement`. A pattern is text with at most one `{i}` for a number and a `*` at
+    /// its end for the rest; the replacement may use `{i}`, `{i+1}`, `{i-1}` and `*`.
+    pub const LAYOUT: &str = "layout";
+}
+
 /// A component as `plugin list` and `plugin show` print it; asking for it builds nothing.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq)]

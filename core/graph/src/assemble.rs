@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 
 use crate::{
-    Argument, Attribute, AttributeKind, Attributes, Definition, Graph, Init, Op, Role, TensorType, Value, ops,
+    Argument, Attribute, AttributeKind, Attributes, Definition, Graph, Init, Op, Positions, Role, TensorType, Value,
+    ops,
 };
 
 /// The longest name, and the longest text attribute, that is accepted from outside.
@@ -20,6 +21,8 @@ pub(crate) struct Declaration {
     /// `None`: the rule of [`default_decay`].
     pub decay: Option<bool>,
     pub frozen: bool,
+    pub layer: Option<u32>,
+    pub positions: Option<Positions>,
 }
 
 /// Collects the arguments of a graph whose nodes follow.
@@ -36,9 +39,9 @@ impl Declared {
     /// Adds an argument.
     ///
     /// # Errors
-    /// `(code, message)`: `duplicate_name`, `shape` or `init`.
+    /// `(code, message)`: `duplicate_name`, `shape`, `init` or `positions`.
     pub fn declare(&mut self, d: Declaration) -> Result<(), (&'static str, String)> {
-        let Declaration { name, role, ty, init, decay, frozen } = d;
+        let Declaration { name, role, ty, init, decay, frozen, layer, positions } = d;
         if !ty.is_sane() {
             return Err(("shape", format!("{name:?} would be {ty}, which is empty or too large")));
         }
@@ -52,15 +55,23 @@ impl Declared {
             }
             _ => {}
         }
+        if let Some(positions) = positions.filter(|p| !p.fit(&ty)) {
+            return Err(("positions", misplaced(&name, &ty, positions)));
+        }
         let value = Value(self.graph.values.len() as u32);
         if self.by_name.insert(name.clone(), value).is_some() {
             return Err(("duplicate_name", format!("{name:?} is declared twice")));
         }
         let decay = decay.unwrap_or_else(|| default_decay(&ty));
         self.graph.values.push((ty, Definition::Argument(self.graph.arguments.len())));
-        self.graph.arguments.push(Argument { name, role, value, init, decay, frozen });
+        self.graph.arguments.push(Argument { name, role, value, init, decay, frozen, layer, positions });
         Ok(())
     }
+}
+
+/// A position table whose entries are not those it claims.
+pub(crate) fn misplaced(name: &str, ty: &TensorType, positions: Positions) -> String {
+    format!("{name:?} is {ty}, which does not hold {} {:?}", positions.name(), positions.sizes())
 }
 
 /// timm's rule, as [`crate::Builder::argument`] has it: what has one axis or fewer is not decayed.

@@ -5,8 +5,8 @@
 use std::{cell::RefCell, sync::Arc};
 
 use crate::{
-    Argument, Attribute, Attributes, DType, Definition, Graph, GraphError, Init, Node, Op, Result, Role, TensorType,
-    Value,
+    Argument, Attribute, Attributes, DType, Definition, Graph, GraphError, Init, Node, Op, Positions, Result, Role,
+    TensorType, Value, assemble::misplaced,
 };
 
 /// A graph under construction.
@@ -17,6 +17,8 @@ pub struct Builder {
 struct Inner {
     graph: Graph,
     scope: String,
+    /// The layer that parameters are declared in.
+    layer: Option<u32>,
     /// How many random streams each scope has drawn, so that streams do not depend on unrelated code.
     streams: std::collections::HashMap<String, u32>,
 }
@@ -33,6 +35,18 @@ impl Drop for ScopeGuard<'_> {
     }
 }
 
+/// Ends a layer when dropped.
+pub struct LayerGuard<'b> {
+    builder: &'b Builder,
+    outer: Option<u32>,
+}
+
+impl Drop for LayerGuard<'_> {
+    fn drop(&mut self) {
+        self.builder.inner.borrow_mut().layer = self.outer;
+    }
+}
+
 impl Builder {
     pub fn new(name: &str) -> Builder {
         Builder::resume(Graph::empty(name))
@@ -40,7 +54,7 @@ impl Builder {
 
     /// Continues a finished graph: its values keep their numbers.
     pub fn resume(graph: Graph) -> Builder {
-        Builder { inner: RefCell::new(Inner { graph, scope: String::new(), streams: Default::default() }) }
+        Builder { inner: RefCell::new(Inner { graph, scope: String::new(), layer: None, streams: Default::default() }) }
     }
 
     pub fn finish(self) -> Graph {
@@ -65,6 +79,15 @@ impl Builder {
     pub fn absolute_scope(&self, path: &str) -> ScopeGuard<'_> {
         let outer = std::mem::replace(&mut self.inner.borrow_mut().scope, path.to_owned());
         ScopeGuard { builder: self, outer }
+    }
+
+    /// Declares parameters as those of a layer until the guard is dropped; 0 is the stem: `let _layer = g.layer(i + 1);`
+    ///
+    /// What follows the last layer (final norm, pooling) belongs to none.
+    pub fn layer(&self, index: usize) -> LayerGuard<'_> {
+        let layer = Some(u32::try_from(index).unwrap_or(u32::MAX));
+        let outer = std::mem::replace(&mut self.inner.borrow_mut().layer, layer);
+        LayerGuard { builder: self, outer }
     }
 
     /// The current scope's path.
@@ -127,7 +150,10 @@ impl Builder {
         // timm's rule: what has one axis or fewer is not decayed.
         let decay = ty.rank() > 1;
         inner.graph.values.push((ty, definition));
-        inner.graph.arguments.push(Argument { name: name.to_owned(), role, value, init, decay, frozen: false });
+        let layer = inner.layer.filter(|_| role == Role::Parameter);
+        let argument =
+            Argument { name: name.to_owned(), role, value, init, decay, frozen: false, layer, positions: None };
+        inner.graph.arguments.push(argument);
         Ok(value)
     }
 
@@ -140,6 +166,8 @@ impl Builder {
         self.edit_argument(value, |a| {
             a.decay = like.decay;
             a.frozen = like.frozen;
+            a.layer = like.layer;
+            a.positions = like.positions;
         });
         Ok(value)
     }
@@ -182,6 +210,20 @@ impl Builder {
     pub fn parameter_without_decay(&self, name: &str, shape: &[usize], init: Init) -> Result<Value> {
         let value = self.parameter(name, shape, init)?;
         self.edit_argument(value, |a| a.decay = false);
+        Ok(value)
+    }
+
+    /// A table over positions, never decayed. A weight file made for another image size is resampled to it.
+    ///
+    /// # Errors
+    /// See [`Builder::argument`]; `positions` when the shape does not hold these positions.
+    pub fn position_table(&self, name: &str, shape: &[usize], positions: Positions, init: Init) -> Result<Value> {
+        let ty = TensorType::float(shape);
+        if !positions.fit(&ty) {
+            return Err(self.malformed("positions", misplaced(name, &ty, positions)));
+        }
+        let value = self.parameter_without_decay(name, shape, init)?;
+        self.edit_argument(value, |a| a.positions = Some(positions));
         Ok(value)
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{Attributes, Init, Op, TensorType};
+use crate::{Attributes, Init, Op, Positions, TensorType};
 
 /// A value of a graph: an argument or one result of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +48,11 @@ pub struct Argument {
     pub decay: bool,
     /// True where a component holds a parameter fixed.
     pub frozen: bool,
+    /// How many layers of a backbone lie before this one (0: the stem); `None` for what follows them all. Layer-wise learning rates
+    /// go by it.
+    pub layer: Option<u32>,
+    /// What the entries of a position table stand for.
+    pub positions: Option<Positions>,
 }
 
 /// One operation. Its operands are defined before it; its results are consecutive values.

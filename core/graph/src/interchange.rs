@@ -15,7 +15,7 @@ use fer_abi::{
 };
 
 use crate::{
-    Argument, Attribute, Attributes, Builder, Class, DType, Graph, GraphError, Init, Node, Op, Result, Role,
+    Argument, Attribute, Attributes, Builder, Class, DType, Graph, GraphError, Init, Node, Op, Positions, Result, Role,
     TensorType, Value,
     assemble::{Declaration, Declared, MAX_NAME, add_attribute, default_decay, did_you_mean, find_op, quoted},
     numbering::{canonical_numbers, ordered_arguments},
@@ -37,6 +37,9 @@ pub const MAX_INTEGERS: usize = 1024;
 const NUMBERS: &str = "numbers";
 const DECAY: &str = "decay";
 const FROZEN: &str = "frozen";
+const LAYER: &str = "layer";
+const TOKENS: &str = "tokens";
+const DISTANCES: &str = "distances";
 
 /// A verified graph as plain data. Values are renumbered, see [`renumber`](crate::renumber).
 pub fn export(graph: &Graph) -> Fragment {
@@ -69,6 +72,13 @@ fn export_argument(argument: &Argument, ty: &TensorType) -> fer_abi::Argument {
     }
     if argument.frozen {
         properties.push(named(FROZEN, fer_abi::Attribute::Bool(true)));
+    }
+    if let Some(layer) = argument.layer {
+        properties.push(named(LAYER, fer_abi::Attribute::Int(i64::from(layer))));
+    }
+    if let Some(positions) = argument.positions {
+        let sizes: Vec<i64> = positions.sizes().into_iter().map(|n| n as i64).collect();
+        properties.push(named(positions.name(), fer_abi::Attribute::Ints(sizes.into())));
     }
     let numbers = argument.init.as_ref().map(Init::numbers).unwrap_or_default();
     let mut init_attributes = RVec::new();
@@ -131,7 +141,7 @@ fn import_value(value: &fer_abi::Attribute) -> Attribute {
 /// # Errors
 /// [`GraphError::Constraint`] when an op does not accept its operands or attributes, else [`GraphError::Malformed`] with one of:
 /// `limit` (more than [`MAX_NODES`], [`MAX_ARGUMENTS`], [`MAX_NUMBERS`] or [`MAX_INTEGERS`] allow), `bad_name`, `duplicate_name`,
-/// `role`, `dtype`, `shape`, `init`, `property`, `unknown_op`, `op_version`, `adjoint_from_plugin`, `order` (an operand that is
+/// `role`, `dtype`, `shape`, `init`, `positions`, `property`, `unknown_op`, `op_version`, `adjoint_from_plugin`, `order` (an operand that is
 /// not defined before its use), `no_outputs`, `output`, `update`.
 pub fn import(fragment: &Fragment) -> Result<Graph> {
     let reader = Reader { name: &quoted(&fragment.name).replace('"', "") };
@@ -151,6 +161,15 @@ pub fn import(fragment: &Fragment) -> Result<Graph> {
     reader.results(fragment, &mut graph)?;
     verify(&graph)?;
     Ok(graph)
+}
+
+/// What is said of an argument beside its type.
+#[derive(Default)]
+struct Properties {
+    decay: Option<bool>,
+    frozen: Option<bool>,
+    layer: Option<u32>,
+    positions: Option<Positions>,
 }
 
 /// Reads the parts of one fragment.
@@ -219,9 +238,10 @@ impl Reader<'_> {
         }
         // A size beyond usize is beyond MAX_ELEMENTS too, and refused as such.
         let shape: Vec<usize> = argument.ty.shape.iter().map(|&d| usize::try_from(d).unwrap_or(usize::MAX)).collect();
-        let (decay, frozen) = self.properties(name, &argument.properties)?;
+        let Properties { decay, frozen, layer, positions } = self.properties(name, &argument.properties)?;
         let init = self.init(name, argument)?;
-        Ok(Declaration { name: name.to_owned(), role, ty: TensorType::new(dtype, shape), init, decay, frozen })
+        let (name, ty) = (name.to_owned(), TensorType::new(dtype, shape));
+        Ok(Declaration { name, role, ty, init, decay, frozen: frozen.unwrap_or(false), layer, positions })
     }
 
     fn init(&self, name: &str, argument: &fer_abi::Argument) -> Result<Option<Init>> {
@@ -250,26 +270,39 @@ impl Reader<'_> {
         Init::from_parts(scheme, numbers).map(Some).map_err(fail)
     }
 
-    fn properties(&self, of: &str, properties: &[NamedAttribute]) -> Result<(Option<bool>, bool)> {
-        let (mut decay, mut frozen) = (None, None);
-        for property in properties {
-            let name = self.name("a property", &property.name)?;
-            let slot = match name {
-                DECAY => &mut decay,
-                FROZEN => &mut frozen,
+    fn properties(&self, of: &str, given: &[NamedAttribute]) -> Result<Properties> {
+        use fer_abi::Attribute::{Bool, Int, Ints};
+        let mut found = Properties::default();
+        for NamedAttribute { name, value } in given {
+            let name = self.name("a property", name)?;
+            let twice = match (name, value) {
+                (DECAY, &Bool(value)) => found.decay.replace(value).is_some(),
+                (FROZEN, &Bool(value)) => found.frozen.replace(value).is_some(),
+                (LAYER, &Int(value)) if u32::try_from(value).is_ok() => found.layer.replace(value as u32).is_some(),
+                (TOKENS | DISTANCES, Ints(sizes)) => {
+                    // A negative size is beyond every table, and refused as such.
+                    let sizes: Vec<usize> = sizes.iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX)).collect();
+                    let positions = Positions::from_parts(name, &sizes)
+                        .map_err(|message| self.fail("property", format!("{of:?}: {message}")))?;
+                    found.positions.replace(positions).is_some()
+                }
+                (DECAY | FROZEN, _) => {
+                    return Err(self.fail("property", format!("{name} of {of:?} must be true or false")));
+                }
+                (LAYER, _) => return Err(self.fail("property", format!("layer of {of:?} must be a number from 0"))),
+                (TOKENS | DISTANCES, _) => {
+                    return Err(self.fail("property", format!("{name} of {of:?} must be a list of sizes")));
+                }
                 _ => {
-                    let hint = did_you_mean(name, [DECAY, FROZEN].into_iter());
+                    let hint = did_you_mean(name, [DECAY, FROZEN, LAYER, TOKENS, DISTANCES].into_iter());
                     return Err(self.fail("property", format!("{of:?} has an unknown property {name:?}{hint}")));
                 }
             };
-            let fer_abi::Attribute::Bool(value) = property.value else {
-                return Err(self.fail("property", format!("{name} of {of:?} must be true or false")));
-            };
-            if slot.replace(value).is_some() {
+            if twice {
                 return Err(self.fail("property", format!("{name} of {of:?} is given twice")));
             }
         }
-        Ok((decay, frozen.unwrap_or(false)))
+        Ok(found)
     }
 
     /// Adds node `i`; values below `defined` may be its operands. Gives the number of its results.

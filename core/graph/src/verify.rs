@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::{Definition, Graph, GraphError, Result, Role, Value};
+use crate::{Definition, Graph, GraphError, Result, Role, Value, assemble::misplaced};
 
 /// # Errors
 /// The first rule that is broken, with its name:
 /// `value_range` (an id that no value has), `order` (used before it is defined), `definition` (a value's record disagrees with
 /// its argument or node), `duplicate_name`, `type` (recorded type differs from the inferred one), `init` (a parameter or state
-/// without a start, or an input with one), `update`, `output`, and every op's own constraints.
+/// without a start, or an input with one), `positions` (a table that does not hold what it claims), `update`, `output`, and every op's own constraints.
 pub fn verify(graph: &Graph) -> Result<()> {
     let fail = |code, message| Err(GraphError::Malformed { graph: graph.name.clone(), code, message });
     let mut arguments = HashMap::new();
@@ -41,6 +41,9 @@ pub fn verify(graph: &Graph) -> Result<()> {
                     if argument.init.is_none() { "without a start" } else { "with a start" }
                 ),
             );
+        }
+        if let Some(positions) = argument.positions.filter(|p| !p.fit(graph.ty(argument.value))) {
+            return fail("positions", misplaced(&argument.name, graph.ty(argument.value), positions));
         }
         defined[argument.value.index()] = true;
     }

@@ -2,7 +2,7 @@
 
 use fer_graph::Value;
 
-use crate::{GraphBuilder, Result, options::Options};
+use crate::{GraphBuilder, Layout, Result, options::Options};
 
 /// Images to features.
 pub trait Backbone: Options {
@@ -12,8 +12,13 @@ pub trait Backbone: Options {
     const SUMMARY: &'static str;
     /// Markdown for `plugin show`: paper, shapes, notes.
     const DOC: &'static str = "";
+    /// How other programs' checkpoints spell the parameters.
+    const LAYOUTS: &'static [Layout] = &[];
 
     /// `images` is float `[n, c, h, w]`; gives pooled features `[n, d]`, to which the host adds the head.
+    ///
+    /// Further features for heads of their own are outputs named `features_<name>` (a distillation token's: `features_dist`);
+    /// the host adds `head_<name>` to each, and the logits are the mean of all heads'.
     fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value>;
 }
 

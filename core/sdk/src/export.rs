@@ -6,13 +6,13 @@ use std::{
 };
 
 use fer_abi::{
-    BuildError, BuildRequest, Descriptor, Fragment,
+    Attribute, BuildError, BuildRequest, Descriptor, Fragment, NamedAttribute,
     abi_stable::std_types::{RErr, ROk, RResult, RVec},
-    kind,
+    kind, property,
 };
 use fer_graph::{Graph, TensorType, Value};
 
-use crate::{Backbone, Error, GraphBuilder, Loss, LossInputs, Resizer, Result, options::Options};
+use crate::{Backbone, Error, GraphBuilder, Layout, Loss, LossInputs, Resizer, Result, options::Options};
 
 pub use fer_abi::{PluginModule, PluginModule_Ref, abi_stable};
 
@@ -48,14 +48,14 @@ pub trait BackboneEntry {
 
 impl<T: Loss> LossEntry for &&Component<T> {
     fn entry(&self) -> Entry {
-        Entry { descriptor: || descriptor::<T>(T::ID, kind::LOSS, T::SUMMARY, T::DOC), build: build_loss::<T> }
+        Entry { descriptor: || descriptor::<T>(T::ID, kind::LOSS, T::SUMMARY, T::DOC, &[]), build: build_loss::<T> }
     }
 }
 
 impl<T: Resizer> ResizerEntry for &Component<T> {
     fn entry(&self) -> Entry {
         Entry {
-            descriptor: || descriptor::<T>(T::ID, kind::RESIZER, T::SUMMARY, T::DOC),
+            descriptor: || descriptor::<T>(T::ID, kind::RESIZER, T::SUMMARY, T::DOC, &[]),
             build: |request| build_images::<T>(request, "images", |c, g, x| c.build(g, x)),
         }
     }
@@ -64,13 +64,14 @@ impl<T: Resizer> ResizerEntry for &Component<T> {
 impl<T: Backbone> BackboneEntry for Component<T> {
     fn entry(&self) -> Entry {
         Entry {
-            descriptor: || descriptor::<T>(T::ID, kind::BACKBONE, T::SUMMARY, T::DOC),
+            descriptor: || descriptor::<T>(T::ID, kind::BACKBONE, T::SUMMARY, T::DOC, T::LAYOUTS),
             build: |request| build_images::<T>(request, "features", |c, g, x| c.build(g, x)),
         }
     }
 }
 
-fn descriptor<T: Options>(id: &str, kind: &str, summary: &str, doc: &str) -> Descriptor {
+fn descriptor<T: Options>(id: &str, kind: &str, summary: &str, doc: &str, layouts: &[Layout]) -> Descriptor {
+    let layout = |l: &Layout| NamedAttribute { name: property::LAYOUT.into(), value: Attribute::Text(l.text().into()) };
     Descriptor {
         id: id.into(),
         kind: kind.into(),
@@ -78,7 +79,7 @@ fn descriptor<T: Options>(id: &str, kind: &str, summary: &str, doc: &str) -> Des
         summary: summary.into(),
         doc: doc.into(),
         options: T::schema().into(),
-        properties: RVec::new(),
+        properties: layouts.iter().map(layout).collect(),
     }
 }
 

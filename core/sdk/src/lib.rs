@@ -7,11 +7,15 @@
 //! A plugin depends on this crate alone; what it needs of the others is re-exported here.
 #![allow(clippy::missing_errors_doc)] // every builder call fails for one reason: what it is given does not fit
 
+// The derive macros name this crate from outside.
+extern crate self as fer_sdk;
+
 mod builder;
 mod component;
 mod error;
 #[doc(hidden)]
 pub mod export;
+mod layout;
 pub mod nn;
 pub mod options;
 
@@ -21,15 +25,16 @@ pub use error::{Error, Result};
 pub use fer_abi as abi;
 pub use fer_graph as graph;
 pub use fer_sdk_derive::{OptionEnum, Options};
+pub use layout::Layout;
 
 /// Everything a plugin usually needs.
 pub mod prelude {
     pub use crate::{
-        Backbone, Error, GraphBuilder, Loss, LossInputs, OptionEnum, Options, Resizer, Result, export_plugin, nn,
-        options::Options as _,
+        Backbone, Error, GraphBuilder, Layout, Loss, LossInputs, OptionEnum, Options, Resizer, Result, export_plugin,
+        nn, options::Options as _,
     };
     pub use fer_graph::{
-        DType, Init, TensorType, Value,
+        DType, Init, Positions, TensorType, Value,
         ops::{DotAxes, Window},
     };
 }

@@ -283,9 +283,7 @@ fn state<'a>(forward: &'a Graph, name: &str) -> Option<&'a Argument> {
 /// The forward graph's parameter or state, in another graph.
 fn declare(b: &Builder, forward: &Graph, name: &str) -> Result<Value, StepError> {
     let known = forward.argument(name).ok_or_else(|| b.malformed("argument", format!("{name:?} is not declared")))?;
-    let value = b.argument(name, known.role, forward.ty(known.value).clone(), known.init.clone())?;
-    b.edit_argument(value, |a| (a.decay, a.frozen) = (known.decay, known.frozen));
-    Ok(value)
+    Ok(b.argument_like(name, known, forward.ty(known.value))?)
 }
 
 fn gradient_state(b: &Builder, parameter: &str, ty: TensorType) -> Result<Value, StepError> {

@@ -15,7 +15,8 @@
 //!
 //! Arguments go by their names, the nodes' results by numbers in the order of definition. `parameter` and `state` lines come
 //! before the first node; after the type (and initialisation) of an argument stand `decay` or `no_decay` where it differs from
-//! the rule (decay what has several axes), and `frozen`. A `scope` line holds until the next; `scope ""` is the root. Names of
+//! the rule (decay what has several axes), `frozen`, the layer it belongs to as `layer(3)`, and what positions a table is over as
+//! `tokens(1, 14, 14)` (prefix, rows, columns) or `distances(7, 7)` (of a window). A `scope` line holds until the next; `scope ""` is the root. Names of
 //! letters, digits and `_.-/` stand as they are, others in quotes. A node without results defines `_`. Everything from `#` to the
 //! end of a line is a comment.
 //!

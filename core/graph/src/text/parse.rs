@@ -4,8 +4,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::scan::{Place, Scanner};
 use crate::{
-    Attribute, AttributeKind, Attributes, Builder, DType, Graph, GraphError, Init, MAX_RANK, Op, Result, Role,
-    TensorType, Value,
+    Attribute, AttributeKind, Attributes, Builder, DType, Graph, GraphError, Init, MAX_RANK, Op, Positions, Result,
+    Role, TensorType, Value,
     assemble::{Declaration, Declared, add_attribute, did_you_mean, find_attribute, find_op, quoted},
     verify,
 };
@@ -70,24 +70,39 @@ fn keyword(scan: &mut Scanner<'_>, word: &str) -> Result<()> {
     if scan.peek_word() == word { scan.word(word).map(|_| ()) } else { Err(scan.expected(&format!("`{word}`"))) }
 }
 
-/// `name: f[16] = zeros frozen`.
+/// `name: f[1,50,16] = zeros frozen layer(0) tokens(1, 7, 7)`.
 fn argument(scan: &mut Scanner<'_>, role: Role, declared: &mut Declared) -> Result<()> {
     let place = scan.place();
     let name = scan.name("an argument's name")?;
     scan.expect(":")?;
     let ty = tensor_type(scan)?;
     let init = if scan.take("=") { Some(init(scan)?) } else { None };
-    let (mut decay, mut frozen) = (None, false);
+    let (mut decay, mut frozen, mut layer, mut positions) = (None, false, None, None);
     loop {
+        let here = scan.place();
         match scan.peek_word() {
             "decay" if decay.is_none() => decay = Some(true),
             "no_decay" if decay.is_none() => decay = Some(false),
             "frozen" if !frozen => frozen = true,
+            "layer" if layer.is_none() => {
+                scan.word("a flag")?;
+                scan.expect("(")?;
+                layer = Some(scan.number("a layer's number")?);
+                scan.expect(")")?;
+                continue;
+            }
+            word @ ("tokens" | "distances") if positions.is_none() => {
+                scan.word("a flag")?;
+                scan.expect("(")?;
+                let sizes: Vec<usize> = list(scan, ")", |scan| scan.number("a size"))?;
+                positions = Some(Positions::from_parts(word, &sizes).map_err(|message| scan.error(here, message))?);
+                continue;
+            }
             _ => break,
         }
         scan.word("a flag")?;
     }
-    let declaration = Declaration { name, role, ty, init, decay, frozen };
+    let declaration = Declaration { name, role, ty, init, decay, frozen, layer, positions };
     declared.declare(declaration).map_err(|(_, message)| scan.error(place, message))
 }
 

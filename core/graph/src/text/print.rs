@@ -94,7 +94,7 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// `f[16] = zeros frozen`.
+    /// `f[1,50,16] = zeros frozen layer(0) tokens(1, 7, 7)`.
     fn type_and_flags(&self, argument: &Argument) -> String {
         let ty = self.graph.ty(argument.value);
         let mut text = ty.to_string();
@@ -111,6 +111,12 @@ impl Printer<'_> {
         }
         if argument.frozen {
             text.push_str(" frozen");
+        }
+        if let Some(layer) = argument.layer {
+            text.push_str(&format!(" layer({layer})"));
+        }
+        if let Some(positions) = argument.positions {
+            text.push_str(&format!(" {}({})", positions.name(), join(positions.sizes().iter())));
         }
         text
     }

@@ -127,6 +127,17 @@ const CASES: &[Case] = &[
     ("a property twice", "property", |f| {
         f.arguments[1].properties = vec![attribute("frozen", Attribute::Bool(true)); 2].into();
     }),
+    ("a layer below the stem", "property", |f| f.arguments[1].properties.push(attribute("layer", Attribute::Int(-1)))),
+    ("positions of too few sizes", "property", |f| {
+        f.arguments[1].properties.push(attribute("tokens", Attribute::Ints(vec![1].into())));
+    }),
+    ("positions that the table does not hold", "positions", |f| {
+        f.arguments[1].properties.push(attribute("tokens", Attribute::Ints(vec![1, i64::MAX, 4].into())));
+    }),
+    ("two kinds of positions", "property", |f| {
+        f.arguments[1].properties.push(attribute("tokens", Attribute::Ints(vec![0, 1, 1].into())));
+        f.arguments[1].properties.push(attribute("distances", Attribute::Ints(vec![1, 1].into())));
+    }),
     // Updates.
     ("an update of an input", "update", |f| f.updates[0].state = "x".into()),
     ("an update of nothing", "update", |f| f.updates[0].state = "t".into()),

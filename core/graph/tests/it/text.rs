@@ -1,6 +1,6 @@
 //! The text form: what it looks like, and what is said of text that is wrong.
 
-use fer_graph::{Builder, DType, Init, PrintOptions, TensorType, ops::Window, parse, print, renumber};
+use fer_graph::{Builder, DType, Init, Positions, PrintOptions, TensorType, ops::Window, parse, print, renumber};
 
 fn small() -> fer_graph::Graph {
     let b = Builder::new("train");
@@ -21,6 +21,11 @@ fn small() -> fer_graph::Graph {
         b.update(mean, new_mean).unwrap();
         b.update(var, new_var).unwrap();
         b.name("features", y);
+        let _layer = b.layer(3);
+        let places = Positions::Distances { rows: 1, columns: 1 };
+        b.position_table("distances", &[1, 2], places, Init::Zeros).unwrap();
+        let places = Positions::Tokens { prefix: 1, rows: 1, columns: 2 };
+        b.position_table("places", &[1, 3, 2], places, Init::Zeros).unwrap();
         let table =
             b.parameter_without_decay("table", &[2, 2], Init::Values(vec![0.0, 1.0, 2.5, -3.0].into())).unwrap();
         let total = b.reduce_sum(y, &[0, 1, 2, 3]).unwrap();
@@ -43,7 +48,9 @@ fn a_graph_reads_like_this() {
       parameter resizers.1.bn.bias: f[16] = zeros frozen
       state resizers.1.bn.running_mean: f[16] = zeros
       state resizers.1.bn.running_var: f[16] = ones
-      parameter resizers.1.table: f[2,2] = values(0.0, 1.0, 2.5, -3.0) no_decay
+      parameter resizers.1.distances: f[1,2] = zeros no_decay layer(3) distances(1, 1)
+      parameter resizers.1.places: f[1,3,2] = zeros no_decay layer(3) tokens(1, 1, 2)
+      parameter resizers.1.table: f[2,2] = values(0.0, 1.0, 2.5, -3.0) no_decay layer(3)
       scope resizers.1
         %0 = convert(images) {dtype: "f"} : f[8,1,48,48]
         %1 = convolution(%0, resizers.1.conv.weight) {stride: [1, 1], padding: [3, 3], dilation: [1, 1], groups: 1} : f[8,16,48,48]   # 28.9 MFLOP
@@ -79,7 +86,7 @@ fn text_without_its_constants_says_so() {
     let error = parse(&text).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "line 17, column 30: the numbers were left out when this was printed; print it with all of them"
+        "line 19, column 30: the numbers were left out when this was printed; print it with all of them"
     );
 }
 

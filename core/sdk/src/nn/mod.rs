@@ -4,6 +4,8 @@
 
 mod blocks;
 mod layers;
+mod transformer;
 
 pub use blocks::{Mlp, PatchEmbed, attention};
 pub use layers::{BatchNorm, Conv2d, batch_norm, conv2d, layer_norm, linear, linear_with};
+pub use transformer::{DropPathSchedule, SelfAttention, head_width, patch_grid};

@@ -155,9 +155,11 @@ impl<'b> Pen<'_, 'b> {
         };
         let value = b.argument(&name, role, ty, init).expect("a fresh name and a small type");
         let (decay, frozen) = (self.pick(4) == 0, self.pick(4) == 0);
+        let layer = (self.pick(4) == 0).then(|| self.pick(3) as u32);
         b.edit_argument(value, |a| {
             a.decay ^= decay;
             a.frozen = frozen;
+            a.layer = layer;
         });
         self.pool.values.push(value);
         value

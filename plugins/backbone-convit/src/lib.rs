@@ -1,0 +1,21 @@
+//! ConViT
+
+use fer_sdk::prelude::*;
+
+#[derive(Options)]
+struct Convit {
+    /// Dropout of the pooled features.
+    #[option(default = 0.0, min = 0.0, max = 0.99)]
+    drop_rate: f64,
+}
+
+impl Backbone for Convit {
+    const ID: &'static str = "convit";
+    const SUMMARY: &'static str = "ConViT";
+
+    fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
+        g.dropout(g.mean(images, &[2, 3])?, self.drop_rate)
+    }
+}
+
+export_plugin!(Convit);
