@@ -1,21 +1,35 @@
-//! Vision transformer
+//! Vision transformers: ViT (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words") and DeiT (Touvron et al. 2021, "Training
+//! data-efficient image transformers & distillation through attention"), with timm's names. Both are one encoder; DeiT may have
+//! a distillation token besides the class token.
+
+mod encoder;
+mod options;
 
 use fer_sdk::prelude::*;
-
-#[derive(Options)]
-struct Vit {
-    /// Dropout of the pooled features.
-    #[option(default = 0.0, min = 0.0, max = 0.99)]
-    drop_rate: f64,
-}
+use options::{Deit, Vit};
 
 impl Backbone for Vit {
     const ID: &'static str = "vit";
-    const SUMMARY: &'static str = "Vision transformer";
+    const SUMMARY: &'static str = "vision transformer, tiny to large and free sizes";
+    const DOC: &'static str = "Dosovitskiy et al. 2021. `[n, c, h, w]` to `[n, embed_dim]`: the class token, or what `global_pool` makes \
+        of the patch tokens. patch_size divides h and w, which need not be equal. Options and parameters carry timm's names; \
+        a weight file of another image size is resampled in `pos_embed`.";
 
     fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
-        g.dropout(g.mean(images, &[2, 3])?, self.drop_rate)
+        encoder::build(&self.encoder(), g, images)
     }
 }
 
-export_plugin!(Vit);
+impl Backbone for Deit {
+    const ID: &'static str = "deit";
+    const SUMMARY: &'static str = "data-efficient vision transformer, with or without a distillation token";
+    const DOC: &'static str = "Touvron et al. 2021. `[n, c, h, w]` to `[n, embed_dim]`, as `vit`. With `distilled: true` there is a second \
+        token, `dist_token`, whose features are the output `features_dist` `[n, embed_dim]`: they have a head of their own, and the \
+        logits are the mean of both heads'. Options and parameters carry timm's names.";
+
+    fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
+        encoder::build(&self.encoder(), g, images)
+    }
+}
+
+export_plugin!(Vit, Deit);
