@@ -126,6 +126,8 @@ fn pool(encoder: &Encoder, g: &GraphBuilder, x: Value) -> Result<Value> {
         _ => g.slice_axis(x, 1, encoder.prefix(), tokens)?,
     };
     if !encoder.fc_norm {
+        // timm counts it to the last block, and `fc_norm` to the head.
+        let _layer = g.layer(encoder.depth);
         x = nn::layer_norm(g, "norm", x, EPSILON)?;
     }
     let pooled = match encoder.global_pool {
@@ -140,7 +142,10 @@ fn pool(encoder: &Encoder, g: &GraphBuilder, x: Value) -> Result<Value> {
 /// `[n, 2 + patches, width]` to the class token's `[n, width]`, after giving the distillation token's as an output.
 fn read_both_tokens(encoder: &Encoder, g: &GraphBuilder, x: Value) -> Result<Value> {
     let n = g.shape(x)[0];
-    let both = nn::layer_norm(g, "norm", g.slice_axis(x, 1, 0, 2)?, EPSILON)?;
+    let both = {
+        let _layer = g.layer(encoder.depth);
+        nn::layer_norm(g, "norm", g.slice_axis(x, 1, 0, 2)?, EPSILON)?
+    };
     let token = |i: usize| -> Result<Value> {
         let token = g.reshape(g.slice_axis(both, 1, i, i + 1)?, &[n, encoder.width])?;
         g.dropout(token, encoder.dropout)
