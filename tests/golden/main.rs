@@ -13,13 +13,13 @@
 //!
 //! `GOLDEN_PRINT=1 cargo test -p fer-host --test golden -- --nocapture` prints every distance.
 
+mod backbones;
 #[path = "../cli/host.rs"]
 #[allow(dead_code, reason = "the command line's tests use all of it")]
 mod host;
 mod losses;
 mod ltr;
 mod stn;
-mod swin;
 mod traced;
 
 /// f64 engine against float32: values and input gradients.

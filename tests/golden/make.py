@@ -5,108 +5,15 @@
     python tests/golden/make.py [folder]
 
 Every `<name>.safetensors` holds weights under PyTorch's names, every `<name>.io.safetensors` inputs, results and gradients. All
-randomness is seeded: the same versions give the same files, bit for bit on the same kind of machine.
+randomness is seeded: the same versions give the same tensors, bit for bit on the same kind of machine.
 """
 
-import pathlib
-import sys
-
-import timm
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
-from timm.models.swin_transformer import SwinTransformer
 from torch import nn
 
-FOLDER = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parent / "data"
-
-
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def save(name, tensors):
-    metadata = {"made_by": "tests/golden/make.py", "torch": torch.__version__.split("+")[0], "timm": timm.__version__}
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, FOLDER / f"{name}.safetensors", metadata=metadata)
-
-
-def images(side):
-    return torch.randn(2, 3, side, side, generator=generator(42))
-
-
-@torch.no_grad()
-def perturb(model):
-    """Noise on all that starts as a constant (norms, biases, tables, running statistics): miswirings must show in the numbers."""
-    g = generator(1234)
-    noise = lambda t: torch.randn(t.shape, generator=g)
-    for name, p in model.named_parameters():
-        if "relative_position_bias_table" in name:
-            p.add_(noise(p) * 0.2)
-        elif name.startswith("head") and p.dim() == 2:
-            p.add_(noise(p) * 0.1)  # logits that are not tiny
-        elif p.dim() == 1:
-            p.add_(noise(p) * (0.2 if name.endswith("weight") else 0.1))
-    for name, b in model.named_buffers():
-        if name.endswith("running_mean"):
-            b.add_(noise(b) * 0.1)
-        elif name.endswith("running_var"):
-            b.mul_(torch.exp(noise(b) * 0.2))
-
-
-def gradients(model, x, objective):
-    """Output, objective, and the gradients of the objective by the input and by every parameter."""
-    x = x.clone().requires_grad_(True)
-    model.zero_grad()
-    output = model(x)
-    value = objective(output)
-    value.backward()
-    return output.detach(), value.detach(), {"input": x.grad, **{n: p.grad.clone() for n, p in model.named_parameters()}}
-
-
-# Swin: timm's class, three stages ------------------------------------------------------------------------------------------------
-
-# Whole gradients are kept of the first of each kind; of all others a norm and a signed sum.
-KEPT = [
-    "patch_embed.proj.weight",
-    "layers.0.blocks.0.attn.qkv.weight",
-    "layers.0.blocks.0.attn.relative_position_bias_table",
-    "layers.2.blocks.1.attn.relative_position_bias_table",
-    "layers.1.downsample.reduction.weight",
-    "layers.0.blocks.0.norm1.weight",
-    "layers.0.blocks.0.mlp.fc1.weight",
-    "norm.weight",
-    "head.fc.weight",
-]
-
-
-def small_swin():
-    labels = torch.tensor([1, 5])
-    make = lambda: SwinTransformer(
-        num_classes=8, img_size=112, patch_size=4, window_size=7, embed_dim=16, depths=(2, 2, 2), num_heads=(1, 2, 4)
-    )
-    torch.manual_seed(0)
-    model = make()
-    perturb(model)
-    model.eval()
-    x = images(112)
-    objective = lambda logits: F.cross_entropy(logits, labels)
-    logits, loss, grads = gradients(model, x, objective)
-    io = {"input": x, "labels": labels, "logits": logits, "loss": loss.reshape(1)}
-    io |= {f"grad.{n}": grads[n] for n in ["input", *KEPT]}
-
-    # The same weights in float64: the truth, up to 1e-15.
-    double = make().double()
-    double.load_state_dict({k: v.double() if v.is_floating_point() else v for k, v in model.state_dict().items()})
-    double.eval()
-    logits, loss, grads = gradients(double, x.double(), objective)
-    io |= {"f64.logits": logits, "f64.loss": loss.reshape(1)}
-    for name, g in grads.items():
-        if name != "input":
-            signs = torch.cos(torch.arange(g.numel(), dtype=torch.float64))
-            io[f"gradstat.{name}"] = torch.stack([g.norm(), (g.reshape(-1) * signs).sum()])
-    save("small_swin", model.state_dict())
-    save("small_swin.io", io)
-
+import backbones
+from common import FOLDER, generator, gradients, images, perturb, save
 
 # The learned resizer (Talebi & Milanfar 2021), under the public implementation's names --------------------------------------------
 
@@ -242,7 +149,7 @@ def losses():
 
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
-    small_swin()
+    backbones.make()
     ltr()
     stn()
     losses()

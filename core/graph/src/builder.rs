@@ -83,7 +83,7 @@ impl Builder {
 
     /// Declares parameters as those of a layer until the guard is dropped; 0 is the stem: `let _layer = g.layer(i + 1);`
     ///
-    /// What follows the last layer (final norm, pooling) belongs to none.
+    /// timm counts the final norm to the last block; what follows it belongs to no layer.
     pub fn layer(&self, index: usize) -> LayerGuard<'_> {
         let layer = Some(u32::try_from(index).unwrap_or(u32::MAX));
         let outer = std::mem::replace(&mut self.inner.borrow_mut().layer, layer);

@@ -43,13 +43,17 @@ impl Optimiser {
 /// Decay applies where the graph allows it (timm's rule: not to biases, norms, position tables), unless a group says otherwise.
 /// A parameter is frozen when its component or its group says so. `*` in a pattern also matches dots.
 ///
+/// With `layer_decay`, a parameter of layer `i` learns at `layer_decay^(n - i)` of its rate, where layers `0..n` are declared; what
+/// belongs to no layer (head, resizers) keeps its rate (Clark et al. 2020, as timm has it).
+///
 /// # Errors
 /// [`StepError::Pattern`] when a pattern is no glob, [`StepError::NothingMatches`] when it matches no parameter,
-/// [`StepError::Setting`] when a group's number makes no sense.
+/// [`StepError::Setting`] when a group's number makes no sense, [`StepError::NoLayers`] when layers should decay and there are none.
 pub fn parameter_rules(
     graph: &Graph,
     optimiser: &Optimiser,
     groups: &[Group],
+    layer_decay: Option<f64>,
 ) -> Result<Vec<ParameterRule>, StepError> {
     let mut matchers = Vec::with_capacity(groups.len());
     for group in groups {
@@ -71,12 +75,20 @@ pub fn parameter_rules(
             return Err(StepError::NothingMatches { pattern: group.pattern.clone(), nearest });
         }
     }
+    let layers = graph.by_role(Role::Parameter).filter_map(|p| p.layer).max().map(|last| last + 1);
+    let by_layer = |layer: Option<u32>| match (layer_decay, layers, layer) {
+        (Some(decay), Some(layers), Some(layer)) => decay.powi((layers - layer) as i32),
+        _ => 1.0,
+    };
+    if layer_decay.is_some() && layers.is_none() {
+        return Err(StepError::NoLayers);
+    }
     let rule = |p: &fer_graph::Argument| {
         let group = groups.iter().zip(&matchers).find(|(_, m)| m.is_match(&p.name)).map(|(g, _)| g);
         let own_decay = if p.decay { optimiser.weight_decay() } else { 0.0 };
         ParameterRule {
             name: p.name.clone(),
-            learning_rate_scale: group.map_or(1.0, |g| g.learning_rate_scale),
+            learning_rate_scale: group.map_or(1.0, |g| g.learning_rate_scale) * by_layer(p.layer),
             weight_decay: group.and_then(|g| g.weight_decay).unwrap_or(own_decay),
             frozen: p.frozen || group.is_some_and(|g| g.frozen),
         }
@@ -129,7 +141,7 @@ mod tests {
     #[test]
     fn decay_follows_timm_and_groups_override() {
         let decays = |groups: &[Group]| -> Vec<f64> {
-            parameter_rules(&graph(), &adamw(), groups).unwrap().iter().map(|r| r.weight_decay).collect()
+            parameter_rules(&graph(), &adamw(), groups, None).unwrap().iter().map(|r| r.weight_decay).collect()
         };
         assert_eq!(decays(&[]), [0.05, 0.05, 0.0, 0.0]);
         let head = Group { weight_decay: Some(0.1), ..group("head.*") };
@@ -140,21 +152,41 @@ mod tests {
     fn the_first_matching_group_wins() {
         let slow = Group { learning_rate_scale: 0.1, ..group("backbone.stem.*") };
         let frozen = Group { frozen: true, ..group("backbone.*") };
-        let rules = parameter_rules(&graph(), &adamw(), &[slow, frozen]).unwrap();
+        let rules = parameter_rules(&graph(), &adamw(), &[slow, frozen], None).unwrap();
         assert_eq!((rules[0].learning_rate_scale, rules[0].frozen), (0.1, false));
         assert!(rules[3].frozen && !rules[1].frozen);
     }
 
     #[test]
+    fn layers_decay_towards_the_stem() {
+        let b = Builder::new("t");
+        for (layer, name) in ["stem", "first", "second"].iter().enumerate() {
+            let _layer = b.layer(layer);
+            b.parameter(name, &[2, 2], Init::Zeros).unwrap();
+        }
+        b.parameter("head", &[2, 2], Init::Zeros).unwrap();
+        let graph = b.finish();
+        let scales = |groups: &[Group]| -> Vec<f64> {
+            let rules = parameter_rules(&graph, &adamw(), groups, Some(0.5)).unwrap();
+            rules.iter().map(|r| r.learning_rate_scale).collect()
+        };
+        assert_eq!(scales(&[]), [0.125, 0.25, 0.5, 1.0]);
+        let slow = Group { learning_rate_scale: 0.1, ..group("second") };
+        assert_eq!(scales(&[slow]), [0.125, 0.25, 0.05, 1.0]);
+        let flat = parameter_rules(&super::tests::graph(), &adamw(), &[], Some(0.5));
+        assert!(matches!(flat, Err(StepError::NoLayers)));
+    }
+
+    #[test]
     fn a_pattern_without_a_parameter_is_an_error() {
-        let e = parameter_rules(&graph(), &adamw(), &[group("backbonne.*")]).unwrap_err();
+        let e = parameter_rules(&graph(), &adamw(), &[group("backbonne.*")], None).unwrap_err();
         assert_eq!(
             e.to_string(),
             "group \"backbonne.*\" matches no parameter; the nearest is \"backbone.stem.weight\""
         );
-        let e = parameter_rules(&graph(), &adamw(), &[group("head.[")]).unwrap_err();
+        let e = parameter_rules(&graph(), &adamw(), &[group("head.[")], None).unwrap_err();
         assert!(matches!(e, StepError::Pattern { .. }), "{e}");
         let wild = Group { learning_rate_scale: f64::NAN, ..group("head.*") };
-        assert!(matches!(parameter_rules(&graph(), &adamw(), &[wild]), Err(StepError::Setting { .. })));
+        assert!(matches!(parameter_rules(&graph(), &adamw(), &[wild], None), Err(StepError::Setting { .. })));
     }
 }

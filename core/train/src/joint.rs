@@ -30,6 +30,8 @@ pub enum StepError {
     Pattern { pattern: String, message: String },
     #[error("group {pattern:?} matches no parameter{}", said(nearest))]
     NothingMatches { pattern: String, nearest: Option<String> },
+    #[error("layer_decay has nothing to work on: the backbone says of no parameter which layer it is in")]
+    NoLayers,
     /// The loss does not depend on some parameters, which is nearly always a mistake in a model.
     #[error("the loss does not depend on {}; freeze what is not meant to train", list(names))]
     NoGradient { names: Vec<String> },
@@ -56,6 +58,8 @@ fn list(names: &[String]) -> String {
 pub struct StepOptions {
     pub optimiser: Optimiser,
     pub groups: Vec<Group>,
+    /// The learning rate's factor from one layer to the one below it.
+    pub layer_decay: Option<f64>,
     /// Largest L2 norm of all gradients together.
     pub clip: Option<f64>,
     /// Decay of the averaged weights `ema.<name>`.
@@ -67,7 +71,7 @@ pub struct StepOptions {
 impl StepOptions {
     /// An optimiser alone.
     pub fn new(optimiser: Optimiser) -> StepOptions {
-        StepOptions { optimiser, groups: vec![], clip: None, ema: None, accumulate: 1 }
+        StepOptions { optimiser, groups: vec![], layer_decay: None, clip: None, ema: None, accumulate: 1 }
     }
 
     fn check(&self) -> Result<(), StepError> {
@@ -216,7 +220,7 @@ fn prepare(forward: &Graph, options: &StepOptions) -> Result<Vec<ParameterRule>,
     if let Some(taken) = forward.arguments.iter().find(|a| is_training_state(&a.name)) {
         return Err(StepError::Reserved { name: taken.name.clone() });
     }
-    let rules = parameter_rules(forward, &options.optimiser, &options.groups)?;
+    let rules = parameter_rules(forward, &options.optimiser, &options.groups, options.layer_decay)?;
     if rules.iter().all(|r| r.frozen) {
         return Err(StepError::NothingToTrain);
     }

@@ -177,6 +177,8 @@ impl Checks<'_> {
         components.push(("loss".into(), &experiment.loss));
         for (path, component) in components {
             self.rule(!component.plugin.trim().is_empty(), &join(&path, "plugin"), "must name a plugin");
+            let lenient = component.pretrained.is_some() || component.pretrained_ignore.is_empty();
+            self.rule(lenient, &join(&path, "pretrained_ignore"), "means nothing without `pretrained`");
             for (key, value) in &component.options {
                 self.option_name(&path, key);
                 let finite = !matches!(value, OptionValue::Float(number) if !number.is_finite());
@@ -256,6 +258,9 @@ impl Checks<'_> {
         self.at_least_one(experiment.workers, "workers");
         experiment.checkpoint_every.into_iter().for_each(|steps| self.at_least_one(steps, "checkpoint_every"));
         experiment.clip.into_iter().for_each(|norm| self.above_zero(norm, "clip"));
+        if let Some(decay) = experiment.layer_decay {
+            self.rule(decay > 0.0 && decay <= 1.0, "layer_decay", "must be above 0 and at most 1");
+        }
         experiment.ema.into_iter().for_each(|decay| self.part(decay, "ema"));
         for (index, group) in experiment.groups.iter().enumerate() {
             let path = join("groups", index);

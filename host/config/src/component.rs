@@ -10,14 +10,16 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// `(plugin: "swin", variant: "small", pretrained: File("swin.safetensors"))`: every key but `plugin` and `pretrained`
-/// is an option of the plugin.
+/// `(plugin: "swin", variant: "small", pretrained: File("swin.safetensors"))`: every key but `plugin`, `pretrained` and
+/// `pretrained_ignore` is an option of the plugin.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Component {
     pub plugin: String,
     /// In the order in which they are written.
     pub options: Vec<(String, OptionValue)>,
     pub pretrained: Option<Pretrained>,
+    /// Patterns over names, the model's or the file's, that need not fit.
+    pub pretrained_ignore: Vec<String>,
 }
 
 impl Component {
@@ -41,9 +43,9 @@ pub enum OptionValue {
 /// Weights that a component starts from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Pretrained {
-    /// A safetensors file.
+    /// A safetensors file, or a PyTorch state dict.
     File(PathBuf),
-    /// A model on the Hugging Face hub, `owner/name`.
+    /// A model on the Hugging Face hub, `owner/name` or `owner/name@revision`.
     Hub(String),
 }
 
@@ -74,13 +76,16 @@ impl Serialize for Component {
         if let Some(pretrained) = &self.pretrained {
             map.serialize_entry("pretrained", pretrained)?;
         }
+        if !self.pretrained_ignore.is_empty() {
+            map.serialize_entry("pretrained_ignore", &self.pretrained_ignore)?;
+        }
         map.end()
     }
 }
 
 impl<'de> Deserialize<'de> for Component {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_struct("Component", &["plugin", "pretrained"], ComponentVisitor)
+        deserializer.deserialize_struct("Component", &["plugin", "pretrained", "pretrained_ignore"], ComponentVisitor)
     }
 }
 
@@ -95,11 +100,13 @@ impl<'de> Visitor<'de> for ComponentVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Component, A::Error> {
         let (mut plugin, mut pretrained, mut options) = (None, None, Vec::<(String, OptionValue)>::new());
+        let mut pretrained_ignore = vec![];
         while let Some(Key(key)) = map.next_key()? {
             match key.as_str() {
                 "plugin" if plugin.is_some() => return Err(A::Error::duplicate_field("plugin")),
                 "plugin" => plugin = Some(map.next_value()?),
                 "pretrained" => pretrained = map.next_value()?,
+                "pretrained_ignore" => pretrained_ignore = map.next_value()?,
                 _ if options.iter().any(|(other, _)| *other == key) => {
                     return Err(A::Error::custom(format_args!("the option `{key}` is given twice")));
                 }
@@ -107,7 +114,7 @@ impl<'de> Visitor<'de> for ComponentVisitor {
             }
         }
         let plugin = plugin.ok_or_else(|| A::Error::missing_field("plugin"))?;
-        Ok(Component { plugin, options, pretrained })
+        Ok(Component { plugin, options, pretrained, pretrained_ignore })
     }
 }
 

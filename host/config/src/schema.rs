@@ -35,6 +35,9 @@ pub struct Experiment {
     pub optimiser: Optimiser,
     #[serde(default)]
     pub groups: Vec<Group>,
+    /// The learning rate's factor from one layer of the backbone to the layer below it.
+    #[serde(default)]
+    pub layer_decay: Option<f64>,
     #[serde(default)]
     pub schedule: Schedule,
     #[serde(default)]

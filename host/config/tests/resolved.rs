@@ -18,6 +18,7 @@ fn the_papers_experiment() {
         plugin: "swin".into(),
         options: vec![("variant".into(), OptionValue::Str("small".into()))],
         pretrained: Some(Pretrained::Hub("timm/swin_small_patch4_window7_224.ms_in1k".into())),
+        pretrained_ignore: vec![],
     };
     assert_eq!(experiment.model.backbone, backbone);
     assert_eq!(experiment.model.head, Head::Mlp { hidden: 512, dropout: 0.5 });

@@ -7,7 +7,10 @@ use fer_plan::{inline, simplify};
 use fer_train::Step;
 use serde_json::json;
 
-use super::output::{binary, decimal, flop, grouped, print, print_json, table};
+use super::{
+    output::{binary, decimal, flop, grouped, print, print_json, table},
+    parameters,
+};
 use crate::{
     compose::{Entry, Part, Spec, Truth, forward},
     failure::Result,
@@ -36,6 +39,9 @@ pub struct Arguments {
     /// Write all numbers of constants, so that the text parses back
     #[arg(long)]
     full: bool,
+    /// How each parameter trains: layer, learning rate, weight decay, frozen or not (as a table or JSON)
+    #[arg(long, conflicts_with_all = ["stage", "depth", "full"])]
+    parameters: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -81,6 +87,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         prior: vec![1.0 / classes as f64; classes * classes],
     };
     let whole = forward(&session.resolved, &session.recipe, &spec)?;
+    if arguments.parameters {
+        let rules = parameters::rules(&session, &whole)?;
+        return match arguments.format {
+            Format::Json => print_json(&parameters::as_json(&whole, &rules)),
+            _ => print(&parameters::as_table(&whole, &rules)),
+        };
+    }
     let graph = staged(&session, whole, arguments.stage)?;
     match arguments.format {
         Format::Table => print(&by_scope(&graph, batch, arguments.depth)),

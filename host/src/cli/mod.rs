@@ -5,6 +5,7 @@ mod data;
 mod eval;
 mod graph;
 pub mod output;
+mod parameters;
 mod plugin;
 mod predict;
 mod resolve;

@@ -12,6 +12,9 @@ use super::{
 /// Mean and deviation of ImageNet's RGB channels in 0..1, as every timm model expects.
 const IMAGENET: ([f64; 3], [f64; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 
+/// The output of a backbone that the head takes, and the beginning of the names of further ones.
+const FEATURES: &str = "features";
+
 /// What the graph's `images` are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -81,16 +84,7 @@ pub fn forward(resolved: &Resolved, recipe: &Recipe, spec: &Spec) -> Result<Grap
     let part = &recipe.backbone;
     let graph = fragment(resolved, part, &[("images", b.ty(x))], spec.training, &[giver])?;
     let outputs = place(&b, "backbone", &graph, &[("images", x)]).map_err(internal)?;
-    let features = output(resolved, &part.path, &outputs, "features")?;
-    b.name("features", features);
-    let shape: [usize; 2] = b.shape(features).try_into().map_err(|_| {
-        faulty(resolved, &part.path, &format!("gives features {}, expected f[{}, d]", b.ty(features), spec.images[0]))
-    })?;
-    let graph = head(&recipe.head, shape, spec.classes, spec.training).map_err(|e| {
-        resolved.error_at("model.head", &format!("the head cannot be built: {e}"), "asked for here", None)
-    })?;
-    let outputs = place(&b, "head", &graph, &[("features", features)]).map_err(internal)?;
-    let logits = output(resolved, "model.head", &outputs, "logits")?;
+    let logits = logits(&b, resolved, recipe, spec, &outputs)?;
     b.name("logits", logits);
     b.output("logits", logits);
     if let Part::Loss(truth) = spec.part {
@@ -100,6 +94,15 @@ pub fn forward(resolved: &Resolved, recipe: &Recipe, spec: &Spec) -> Result<Grap
     let graph = b.finish();
     verify(&graph).map_err(internal)?;
     Ok(graph)
+}
+
+/// Mean and deviation that an experiment takes from its images, by channel.
+pub fn colours(normalise: &Normalise) -> ([f64; 3], [f64; 3]) {
+    match *normalise {
+        Normalise::ImageNet => IMAGENET,
+        Normalise::None => ([0.0; 3], [1.0; 3]),
+        Normalise::Values { mean, std } => (mean, std),
+    }
 }
 
 fn images(b: &Builder, normalise: &Normalise, spec: &Spec) -> fer_graph::Result<Value> {
@@ -112,13 +115,53 @@ fn images(b: &Builder, normalise: &Normalise, spec: &Spec) -> fer_graph::Result<
     let unit = b.scale(b.convert(pixels, DType::Float)?, 1.0 / 255.0)?;
     // Models pretrained on colour images see a grey one as three equal channels.
     let colour = if c == 1 { b.broadcast_in_dim(unit, &[n, 3, h, w], &[0, 1, 2, 3])? } else { unit };
-    let (mean, deviation) = match *normalise {
-        Normalise::ImageNet => IMAGENET,
-        Normalise::None => return Ok(colour),
-        Normalise::Values { mean, std } => (mean, std),
-    };
+    if *normalise == Normalise::None {
+        return Ok(colour);
+    }
+    let (mean, deviation) = colours(normalise);
     let channels = |v: [f64; 3]| b.constant(&[3, 1, 1], v.to_vec());
     b.divide(b.subtract(colour, channels(mean)?)?, channels(deviation)?)
+}
+
+/// The backbone's `features` through `head`, and each further `features_<name>` through `head_<name>`; their mean. Where there are
+/// several, they are named `logits_cls` (of `features`) and `logits_<name>`.
+fn logits(
+    b: &Builder,
+    resolved: &Resolved,
+    recipe: &Recipe,
+    spec: &Spec,
+    outputs: &[(String, Value)],
+) -> Result<Value, ConfigError> {
+    let internal = |e: GraphError| ConfigError::new(format!("the graph cannot be composed: {e}"));
+    let path = &recipe.backbone.path;
+    let mut all = vec![(String::new(), output(resolved, path, outputs, FEATURES)?)];
+    let further = outputs.iter().filter_map(|(name, value)| Some((name.strip_prefix(FEATURES)?.to_owned(), *value)));
+    all.extend(further.filter(|(suffix, _)| suffix.starts_with('_')));
+    let mut heads = Vec::with_capacity(all.len());
+    for (suffix, features) in &all {
+        let name = format!("{FEATURES}{suffix}");
+        b.name(&name, *features);
+        let shape: [usize; 2] = b.shape(*features).try_into().map_err(|_| {
+            faulty(resolved, path, &format!("gives {name} {}, expected f[{}, d]", b.ty(*features), spec.images[0]))
+        })?;
+        let graph = head(&recipe.head, shape, spec.classes, spec.training).map_err(|e| {
+            resolved.error_at("model.head", &format!("the head cannot be built: {e}"), "asked for here", None)
+        })?;
+        let placed = place(b, &format!("head{suffix}"), &graph, &[(FEATURES, *features)]).map_err(internal)?;
+        heads.push(output(resolved, "model.head", &placed, "logits")?);
+    }
+    if let [one] = heads[..] {
+        return Ok(one);
+    }
+    for ((suffix, _), value) in all.iter().zip(&heads) {
+        b.name(&format!("logits{}", if suffix.is_empty() { "_cls" } else { suffix }), *value);
+    }
+    let mean = || -> fer_graph::Result<Value> {
+        let _scope = b.scope("heads");
+        let sum = heads[1..].iter().try_fold(heads[0], |sum, head| b.add(sum, *head))?;
+        b.scale(sum, 1.0 / heads.len() as f64)
+    };
+    mean().map_err(internal)
 }
 
 fn loss(

@@ -8,6 +8,6 @@ mod fragment;
 mod head;
 mod recipe;
 
-pub use forward::{Entry, Part, Spec, Truth, forward};
+pub use forward::{Entry, Part, Spec, Truth, colours, forward};
 pub use fragment::uses_prior;
 pub use recipe::{Part as RecipePart, Recipe, did_you_mean};

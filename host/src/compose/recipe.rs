@@ -60,11 +60,6 @@ fn part(
         let at = if resolved.span_of(&at).is_some() { at } else { path.clone() };
         resolved.error_at(&at, &error.message, "found here", help)
     })?;
-    if named.pretrained.is_some() {
-        let message = "pretrained weights cannot be loaded by this build";
-        let help = "leave pretrained out; training then starts from the plugin's own initialisation";
-        return Err(resolved.error_at(&format!("{path}.pretrained"), message, "asked for here", Some(help)));
-    }
     let given: Vec<(String, OptionInput)> = named.options.iter().map(|(k, v)| (k.clone(), input(v))).collect();
     let options = component.check_options(&given).map_err(|error| {
         let at = format!("{path}.{}", error.option);

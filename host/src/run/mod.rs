@@ -15,6 +15,7 @@ mod pictures;
 pub mod progress;
 mod record;
 mod report;
+mod starting;
 mod svg;
 mod training;
 mod watch;

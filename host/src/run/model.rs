@@ -18,6 +18,7 @@ pub fn step_options(experiment: &Experiment) -> StepOptions {
     StepOptions {
         optimiser: experiment.optimiser.clone(),
         groups: experiment.groups.clone(),
+        layer_decay: experiment.layer_decay,
         clip: experiment.clip,
         ema: experiment.ema,
         accumulate: experiment.accumulate,
@@ -71,6 +72,7 @@ impl<'s> Model<'s> {
         Step::build(&self.training(batch)?, &step_options(experiment)).map_err(|error| {
             let place = match &error {
                 fer_train::StepError::Pattern { .. } | fer_train::StepError::NothingMatches { .. } => "groups",
+                fer_train::StepError::NoLayers => "layer_decay",
                 fer_train::StepError::NoGradient { .. } => "model",
                 _ => return Failure::from(error),
             };

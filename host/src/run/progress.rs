@@ -27,6 +27,11 @@ pub fn epoch(number: usize, epochs: usize, batches: u64, done: u64) -> ProgressB
     bar
 }
 
+/// The bytes of a file that comes in.
+pub fn fetching(name: &str) -> ProgressBar {
+    bar("{msg} {bar:32} {bytes}/{total_bytes} {bytes_per_sec}   {eta} left", 0).with_message(name.to_owned())
+}
+
 /// The batches of one evaluation.
 pub fn evaluating(split: &str, batches: u64) -> ProgressBar {
     bar("{msg:<13} {bar:32} {percent:>3} %   {eta_precise} left", batches).with_message(split.to_owned())

@@ -8,7 +8,7 @@ use fer_train::{Metrics, wilson};
 use serde::{Deserialize, Serialize};
 
 use super::material::Material;
-use crate::compose::Recipe;
+use crate::{compose::Recipe, weights::PretrainedRecord};
 
 /// With what a run was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Environment {
     pub config_files: Vec<String>,
     pub plugins: Vec<PluginRecord>,
     pub data: DataRecord,
+    /// The weights that the run began with, by component.
+    #[serde(default)]
+    pub pretrained: Vec<PretrainedRecord>,
 }
 
 /// A library that took part.
@@ -110,6 +113,7 @@ impl Environment {
             config_files: resolved.files().map(|f| f.display().to_string()).collect(),
             plugins: plugins.collect(),
             data: DataRecord::of(material),
+            pretrained: vec![],
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     cli::output::{binary, decimal, print, table},
     failure::Result,
     session::Session,
+    weights::Pretrained,
 };
 
 pub struct Reporter {
@@ -93,6 +94,14 @@ impl Reporter {
             let reasons: Vec<String> = data.dropped.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
             self.say(&format!("left out: {}", reasons.join(", ")));
         }
+    }
+
+    /// The weights that were loaded.
+    pub fn weights(&self, pretrained: &Pretrained) {
+        if self.json && !pretrained.records.is_empty() {
+            return self.out(&json!({ "kind": "pretrained", "components": pretrained.records }).to_string());
+        }
+        pretrained.report().iter().for_each(|line| self.say(line));
     }
 
     /// What the plan costs, for `--dry-run`.

@@ -28,11 +28,13 @@ use super::{
     pictures::{draw_confusion, draw_curve},
     record::{DataRecord, Environment, Results},
     report::Reporter,
+    starting::{pretrained, pretrained_again},
     watch::Watch,
 };
 use crate::{
     failure::{Failure, Result},
     session::Session,
+    weights::Pretrained,
 };
 
 /// What the command line says about a run.
@@ -56,6 +58,7 @@ struct Run<'s> {
     model: &'s Model<'s>,
     folder: &'s RunFolder,
     reporter: &'s Reporter,
+    pretrained: Pretrained,
     stop: Arc<AtomicBool>,
 }
 
@@ -72,10 +75,12 @@ pub fn start(resolved: Resolved, options: &RunOptions) -> Result<()> {
     if let Some(notice) = &material.dataset.notice {
         reporter.notice(notice);
     }
-    let environment = Environment::of(&session.resolved, &session.recipe, engine.as_ref(), &material);
+    let mut environment = Environment::of(&session.resolved, &session.recipe, engine.as_ref(), &material);
     let experiment = &session.resolved.experiment;
     let step = model.step(material.batch)?;
     reporter.header(&session, &environment, &step);
+    let pretrained = pretrained(&session, &step, &reporter, !options.dry_run)?;
+    environment.pretrained = pretrained.records.clone();
     if options.dry_run {
         let _ = Stepper::compile(engine.as_ref(), &step)?;
         reporter.planned(&step, engine.precision())?;
@@ -92,6 +97,7 @@ pub fn start(resolved: Resolved, options: &RunOptions) -> Result<()> {
         model: &model,
         folder: &folder,
         reporter: &reporter,
+        pretrained,
         stop: stop_flag()?,
     }
     .train(&step)
@@ -118,15 +124,21 @@ pub fn resume(path: &Path, options: &RunOptions) -> Result<()> {
         return Ok(());
     }
     let model = Model::new(&session, &material);
-    let environment = Environment::of(&session.resolved, &session.recipe, engine.as_ref(), &material);
+    let mut environment = Environment::of(&session.resolved, &session.recipe, engine.as_ref(), &material);
     if folder.environment().is_file() {
-        unchanged(&read_json(&folder.environment())?, &environment, options)?;
+        let then: Environment = read_json(&folder.environment())?;
+        unchanged(&then, &environment, options)?;
+        environment.pretrained = then.pretrained;
     } else {
         write_json(&folder.environment(), &environment)?;
     }
     folder.tidy()?;
     let step = model.step(material.batch)?;
     reporter.header(&session, &environment, &step);
+    let pretrained = match folder.last().is_file() {
+        true => Pretrained::default(),
+        false => pretrained_again(&session, &step, &reporter, &environment)?,
+    };
     Run {
         session: &session,
         material: &material,
@@ -134,6 +146,7 @@ pub fn resume(path: &Path, options: &RunOptions) -> Result<()> {
         model: &model,
         folder: &folder,
         reporter: &reporter,
+        pretrained,
         stop: stop_flag()?,
     }
     .train(&step)
@@ -182,6 +195,8 @@ impl Run<'_> {
         let mut state = State::default();
         if self.folder.last().is_file() {
             state = restore(&self.folder.last(), store.as_mut(), &step.graphs())?;
+        } else {
+            self.pretrained.write(store.as_mut());
         }
         for graph in step.graphs() {
             initialise(graph, experiment.seed, store.as_mut())?;

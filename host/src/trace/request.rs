@@ -11,8 +11,8 @@ use super::cut::cut;
 use crate::{
     compose::{Entry, Part, Spec, Truth, did_you_mean, forward},
     failure::{Failure, Result},
-    names::match_names,
     session::{Session, published_classes, published_side},
+    weights::{Network, Pretrained, classes_of, layouts, match_names},
 };
 
 /// Whether the graph is the training or the evaluation one.
@@ -24,7 +24,7 @@ pub enum Mode {
 
 /// What is asked.
 pub struct TraceRequest {
-    /// Weights; `None` starts from the experiment's seed.
+    /// Weights; `None` starts as a run of the experiment does.
     pub weights: Option<BTreeMap<String, Tensor>>,
     pub inputs: BTreeMap<String, Tensor>,
     pub mode: Mode,
@@ -46,14 +46,16 @@ pub fn trace(session: &Session, request: &TraceRequest) -> Result<BTreeMap<Strin
     let seeds = seeds(&whole, request)?;
     let wanted = wanted(&whole, request, &seeds)?;
     let part = cut(&whole, &given, &wanted)?;
-    let spelled = spelled(&whole, &part, request)?;
+    let spelled = spelled(session, &whole, &part, request)?;
     let graph = if request.gradients { differentiate(&part, &seeds, &spelled)? } else { part };
-    run(session, &graph, &spec, request, &spelled)
+    run(session, &whole, &graph, &spec, request, &spelled)
 }
 
 fn spec(session: &Session, request: &TraceRequest) -> Result<Spec> {
     let experiment = &session.resolved.experiment;
-    let classes = match published_classes(&experiment.data) {
+    // Weights know their classes; the data set's files are not needed for that.
+    let known = request.weights.as_ref().and_then(classes_of).or_else(|| published_classes(&experiment.data));
+    let classes = match known {
         Some(classes) => classes,
         None => fer_data::open(&experiment.data, experiment.seed)?.classes.len(),
     };
@@ -146,14 +148,15 @@ fn wanted(graph: &Graph, request: &TraceRequest, seeds: &[(String, Value)]) -> R
 }
 
 /// For each parameter or state of the part, the name under which the weight file holds it.
-fn spelled(whole: &Graph, part: &Graph, request: &TraceRequest) -> Result<BTreeMap<String, String>> {
+fn spelled(session: &Session, whole: &Graph, part: &Graph, request: &TraceRequest) -> Result<BTreeMap<String, String>> {
     let Some(file) = &request.weights else {
         return Ok(part.arguments.iter().map(|a| (a.name.clone(), a.name.clone())).collect());
     };
-    let mut matched = match_names(part, file);
+    let layouts = layouts(&session.recipe);
+    let mut matched = match_names(part, file, &layouts, |_| true);
     if !matched.unexpected.is_empty() {
         // What belongs to the cut-away rest of the model is no surprise.
-        let elsewhere = match_names(whole, file);
+        let elsewhere = match_names(whole, file, &layouts, |_| true);
         matched.unexpected.retain(|n| elsewhere.unexpected.contains(n));
     }
     let complaints = matched.complaints();
@@ -203,6 +206,7 @@ fn request_only(name: &str) -> bool {
 
 fn run(
     session: &Session,
+    whole: &Graph,
     graph: &Graph,
     spec: &Spec,
     request: &TraceRequest,
@@ -214,6 +218,8 @@ fn run(
         for argument in graph.arguments.iter().filter(|a| a.role != Role::Input) {
             store.write(&argument.name, &file[&spelled[&argument.name]]);
         }
+    } else {
+        Pretrained::gather(session, whole, Network::Allowed(&|_, _, _| {}))?.write(store.as_mut());
     }
     let seed = session.resolved.experiment.seed;
     initialise(graph, seed, store.as_mut())?;
