@@ -12,8 +12,13 @@ use tempfile::TempDir;
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fer-host");
 
 /// Libraries that the tests' configs name.
-const PLUGINS: [&str; 8] = [
+const PLUGINS: [&str; 13] = [
+    "backbone_convit",
+    "backbone_resnet",
     "backbone_swin",
+    "backbone_vgg",
+    "backbone_vit",
+    "backbone_xcit",
     "loss_cross_entropy",
     "loss_f_pdls",
     "loss_pdls",

@@ -11,6 +11,7 @@ mod evaluation;
 mod host;
 mod micro;
 mod outputs;
+mod pretrained;
 mod record;
 mod refused_resume;
 mod resume;

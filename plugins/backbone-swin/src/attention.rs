@@ -94,8 +94,9 @@ fn position_bias(g: &GraphBuilder, settings: &WindowAttention) -> Result<Value> 
     let [wh, ww] = settings.window;
     let (tokens, heads) = (wh * ww, settings.heads);
     let distances = (2 * wh - 1) * (2 * ww - 1);
-    let table =
-        g.parameter_without_decay("relative_position_bias_table", &[distances, heads], Init::trunc_normal(0.02))?;
+    let positions = Positions::Distances { rows: wh, columns: ww };
+    let name = "relative_position_bias_table";
+    let table = g.position_table(name, &[distances, heads], positions, Init::trunc_normal(0.02))?;
     let mut index = Vec::with_capacity(tokens * tokens);
     for a in 0..tokens {
         for b in 0..tokens {

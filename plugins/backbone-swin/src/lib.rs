@@ -10,9 +10,15 @@ use options::Swin;
 impl Backbone for Swin {
     const ID: &'static str = "swin";
     const SUMMARY: &'static str = "Swin transformer, tiny to large and free sizes";
-    const DOC: &'static str = "Liu et al. 2021. `[n, 3, h, w]` to the mean over the last stage's tokens, `[n, embed_dim * 2^(stages - 1)]`. \
+    const DOC: &'static str = "Liu et al. 2021. `[n, 3, h, w]` to the mean (or maximum) over the last stage's tokens, `[n, embed_dim * 2^(stages - 1)]`. \
         h and w must be patch_size times a power-of-two multiple that the window divides at every stage; a stage smaller than the \
         window is one window. Options and parameters carry timm's names.";
+
+    const LAYOUTS: &'static [Layout] = &[Layout {
+        name: "Microsoft's Swin (and timm before 0.9)",
+        // The merging of patches was numbered with the stage before it.
+        rules: &[("layers.{i}.downsample.*", "layers.{i+1}.downsample.*")],
+    }];
 
     fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
         model::build(self, g, images)

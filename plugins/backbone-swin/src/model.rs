@@ -4,37 +4,45 @@ use fer_sdk::prelude::*;
 
 use crate::{
     attention::{WindowAttention, window_attention},
-    options::Swin,
+    options::{GlobalPool, Swin},
 };
 
 /// PyTorch's default, which timm keeps for Swin.
 const EPSILON: f64 = 1e-5;
 
 pub fn build(swin: &Swin, g: &GraphBuilder, images: Value) -> Result<Value> {
-    let [_, _, h, w] = g.dims::<4>(images)?;
-    if h % swin.patch_size != 0 || w % swin.patch_size != 0 {
-        let message = format!("patch_size {} does not divide the images' {h} x {w} pixels", swin.patch_size);
-        return Err(Error::option("patch_size", message));
-    }
+    nn::patch_grid(g, images, swin.img_size, swin.patch_size)?;
     let embed = nn::PatchEmbed { patch: swin.patch_size, width: swin.width(), norm: Some(EPSILON) };
-    let mut x = embed.build(g, "patch_embed", images)?;
+    let mut x = {
+        let _layer = g.layer(0);
+        embed.build(g, "patch_embed", images)?
+    };
     let (depths, heads) = (swin.stages(), swin.heads()?);
     let total: usize = depths.iter().sum();
     let mut done = 0;
     for (i, (&depth, &heads)) in depths.iter().zip(&heads).enumerate() {
         let _stage = g.scope(&format!("layers.{i}"));
         if i > 0 {
+            // timm counts the merging before a stage to the stage's first block.
+            let _layer = g.layer(done + 1);
             x = merge_patches(g, x, i)?;
         }
         for j in 0..depth {
+            let _layer = g.layer(done + 1);
             let _block = g.scope(&format!("blocks.{j}"));
-            let drop_path = swin.drop_path_rate * done as f64 / (total - 1).max(1) as f64;
+            let drop_path = swin.drop_path_schedule.rate(swin.drop_path_rate, done, total);
             x = block(swin, g, x, heads, j % 2 == 1, drop_path)?;
             done += 1;
         }
     }
-    let x = nn::layer_norm(g, "norm", x, EPSILON)?;
-    let pooled = g.mean(x, &[1, 2])?;
+    let x = {
+        let _layer = g.layer(total);
+        nn::layer_norm(g, "norm", x, EPSILON)?
+    };
+    let pooled = match swin.global_pool {
+        GlobalPool::Avg => g.mean(x, &[1, 2])?,
+        GlobalPool::Max => g.reduce_max(x, &[1, 2])?,
+    };
     g.dropout(pooled, swin.drop_rate)
 }
 

@@ -11,6 +11,13 @@ pub enum Variant {
     Large,
 }
 
+/// How tokens become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, OptionEnum)]
+pub enum GlobalPool {
+    Avg,
+    Max,
+}
+
 #[derive(Options)]
 pub struct Swin {
     /// A published size; the options below it take its values unless they are given.
@@ -19,6 +26,9 @@ pub struct Swin {
     /// Side of a patch in pixels.
     #[option(default = 4, range = 1..=64)]
     pub patch_size: usize,
+    /// Side of the images, if it is to be checked.
+    #[option(range = 1..=65536)]
+    pub img_size: Option<usize>,
     /// Side of a window in tokens.
     #[option(default = 7, range = 1..=64)]
     pub window_size: usize,
@@ -46,9 +56,15 @@ pub struct Swin {
     /// Dropout of the attention weights.
     #[option(default = 0.0, min = 0.0, max = 0.99)]
     pub attn_drop_rate: f64,
-    /// Stochastic depth of the last block; it grows linearly from 0 at the first.
+    /// Stochastic depth of the last block.
     #[option(default = 0.1, min = 0.0, max = 0.99)]
     pub drop_path_rate: f64,
+    /// How stochastic depth grows from the first block to the last.
+    #[option(default = nn::DropPathSchedule::Linear)]
+    pub drop_path_schedule: nn::DropPathSchedule,
+    /// What becomes of the last stage's tokens.
+    #[option(default = GlobalPool::Avg)]
+    pub global_pool: GlobalPool,
 }
 
 impl Swin {
