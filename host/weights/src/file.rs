@@ -10,7 +10,7 @@ use std::{
 
 use fer_engine::Tensor;
 use fer_train::weights::WeightsError;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, tensor::Metadata};
 use serde::Serialize;
 
 use crate::{
@@ -198,9 +198,10 @@ fn inspect_safetensors(path: &Path, bytes: u64) -> Result<(Vec<StoredTensor>, BT
     if header > HEADER || header.saturating_add(8) > bytes {
         return Err(damaged(path, &format!("its header claims {header} bytes, the file has {bytes}")));
     }
-    let mut start = length.to_vec();
-    file.take(header).read_to_end(&mut start).map_err(WeightError::io("read", path))?;
-    let (_, metadata) = SafeTensors::read_metadata(&start).map_err(|e| damaged(path, &e.to_string()))?;
+    let mut text = vec![];
+    file.take(header).read_to_end(&mut text).map_err(WeightError::io("read", path))?;
+    // Checks products, offsets and their order, as the library does when it reads all of a file.
+    let metadata: Metadata = serde_json::from_slice(&text).map_err(|e| damaged(path, &e.to_string()))?;
     let tensors: Vec<StoredTensor> = metadata
         .tensors()
         .into_iter()
@@ -213,7 +214,7 @@ fn inspect_safetensors(path: &Path, bytes: u64) -> Result<(Vec<StoredTensor>, BT
             bytes: (info.data_offsets.1 - info.data_offsets.0) as u64,
         })
         .collect();
-    let claimed = metadata.data_len() as u64 + header + 8;
+    let claimed = (metadata.data_len() as u64).saturating_add(header + 8);
     if claimed != bytes {
         return Err(damaged(path, &format!("its header describes {claimed} bytes, the file has {bytes}")));
     }
