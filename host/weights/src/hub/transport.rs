@@ -131,7 +131,7 @@ impl Transport {
 
     /// Waits before the next attempt; longer each time.
     pub fn pause(&self, attempt: u32) {
-        self.runtime.block_on(sleep(pause(attempt)));
+        std::thread::sleep(pause(attempt));
     }
 
     /// A request, repeated as often as is allowed while its trouble is a passing one.
