@@ -38,6 +38,16 @@ impl From<ConfigError> for Failure {
     }
 }
 
+impl From<fer_weights::WeightError> for Failure {
+    fn from(error: fer_weights::WeightError) -> Failure {
+        let failure = error.notes.into_iter().fold(Failure::new(error.message), Failure::note);
+        match error.help {
+            Some(help) => failure.help(help),
+            None => failure,
+        }
+    }
+}
+
 macro_rules! from_display {
     ($($error:ty),* $(,)?) => {
         $(impl From<$error> for Failure {

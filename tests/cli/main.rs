@@ -17,3 +17,9 @@ mod refused_resume;
 mod resume;
 mod run_folder;
 mod shipped;
+mod weights;
+
+/// The hub that the weight files' own tests have.
+#[allow(dead_code, reason = "those tests ask for more of it")]
+#[path = "../../host/weights/tests/server/mod.rs"]
+mod hub;

@@ -11,6 +11,7 @@ mod predict;
 mod resolve;
 mod run;
 mod trace;
+mod weights;
 
 use std::{io::IsTerminal, process::ExitCode, time::Instant};
 
@@ -52,6 +53,9 @@ enum Command {
     /// Audit data sets
     #[command(subcommand)]
     Data(data::Command),
+    /// Inspect, convert and fetch weight files
+    #[command(subcommand)]
+    Weights(weights::Command),
 }
 
 /// Parses the arguments, runs the command, shows what went wrong.
@@ -59,7 +63,8 @@ pub fn main() -> ExitCode {
     let started = Instant::now();
     let arguments = Arguments::parse();
     let level = ["warn", "info", "debug"][usize::from(arguments.verbose.min(2))];
-    let filter = EnvFilter::try_from_env("FER_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    // The hub's library logs as errors what is tried again here, and told when it fails for good.
+    let filter = EnvFilter::try_from_env("FER_LOG").unwrap_or_else(|_| EnvFilter::new(format!("{level},hf_hub=off")));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     match run(arguments.command, started) {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,6 +86,7 @@ fn run(command: Command, started: Instant) -> Result<()> {
         Command::Trace(arguments) => trace::run(&arguments),
         Command::Plugin(command) => plugin::run(&command),
         Command::Data(command) => data::run(&command),
+        Command::Weights(command) => weights::run(&command),
     }
 }
 
