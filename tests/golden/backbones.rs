@@ -17,6 +17,8 @@ struct Model {
     backbone: &'static str,
     /// Trained parameters.
     parameters: usize,
+    /// How near float64 is to float64.
+    double: f64,
 }
 
 impl Model {
@@ -40,8 +42,8 @@ impl Model {
         let mut near = Near::default();
         near.check("logits", &ours["logits"], &theirs["logits"], VALUES);
         near.check("loss", &ours["loss"], &theirs["loss"], VALUES);
-        near.check("logits in float64", &ours["logits"], &theirs["f64.logits"], DOUBLE);
-        near.check("loss in float64", &ours["loss"], &theirs["f64.loss"], DOUBLE);
+        near.check("logits in float64", &ours["logits"], &theirs["f64.logits"], self.double);
+        near.check("loss in float64", &ours["loss"], &theirs["f64.loss"], self.double);
         for head in ["logits_cls", "logits_dist"].into_iter().filter(|head| theirs.contains_key(*head)) {
             near.check(head, &ours[head], &theirs[head], VALUES);
         }
@@ -52,10 +54,11 @@ impl Model {
             let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
             let signed: f64 = gradient.iter().enumerate().map(|(i, g)| g * (i as f64).cos()).sum();
             let stat = stat.to_f64();
-            // The sum may cancel; it is of the norm's size. A gradient may vanish: a bias that softmax does not see.
-            let size = stat[0].max(1e-12);
-            near.bound(&format!("{name}: norm"), (norm - stat[0]).abs() / size, DOUBLE);
-            near.bound(&format!("{name}: signed sum"), (signed - stat[1]).abs() / size, DOUBLE);
+            // The sum may cancel; it is of the norm's size. Below 1e-9 there is only rounding: the bias of keys, which softmax does
+            // not see, has no gradient at all.
+            let size = stat[0].max(1e-9);
+            near.bound(&format!("{name}: norm"), (norm - stat[0]).abs() / size, self.double);
+            near.bound(&format!("{name}: signed sum"), (signed - stat[1]).abs() / size, self.double);
         }
         near.done(2 * self.parameters + 7);
     }
@@ -105,13 +108,22 @@ impl Model {
     }
 }
 
+/// timm computes the sines of XCiT's positions in float32 even where the model is in float64, and two libraries' float32 sines differ
+/// in the last bit (6e-8), which is what gradients then differ by.
+const SINES: f64 = 2e-7;
+
 macro_rules! models {
-    ($($name:ident: $side:literal, $parameters:literal, $backbone:literal;)*) => {
+    ($($name:ident: $side:literal, $parameters:literal, $double:ident, $backbone:literal;)*) => {
         $(mod $name {
             use super::*;
 
-            const MODEL: Model =
-                Model { name: stringify!($name), side: $side, backbone: $backbone, parameters: $parameters };
+            const MODEL: Model = Model {
+                name: stringify!($name),
+                side: $side,
+                backbone: $backbone,
+                parameters: $parameters,
+                double: $double,
+            };
 
             #[test]
             fn f64_is_timms() {
@@ -132,13 +144,13 @@ macro_rules! models {
 }
 
 models! {
-    small_swin: 112, 92, r#"plugin: "swin", embed_dim: 16, depths: [2, 2, 2], num_heads: [1, 2, 4]"#;
-    small_vit: 64, 32, r#"plugin: "vit", patch_size: 16, embed_dim: 32, depth: 2, num_heads: 2"#;
-    small_vit_avg: 64, 20, r#"plugin: "vit", patch_size: 16, embed_dim: 16, depth: 1, num_heads: 2, global_pool: "avg""#;
-    small_deit_distilled: 64, 35, r#"plugin: "deit", distilled: true, patch_size: 16, embed_dim: 32, depth: 2, num_heads: 2"#;
-    small_convit: 64, 49, r#"plugin: "convit", patch_size: 16, embed_dim: 8, depth: 3, num_heads: 4, local_up_to_layer: 2"#;
-    small_xcit: 64, 103, r#"plugin: "xcit", patch_size: 16, embed_dim: 32, depth: 2, num_heads: 4, eta: 1.0, tokens_norm: false"#;
-    small_xcit_tokens_norm: 64, 103, r#"plugin: "xcit", patch_size: 16, embed_dim: 32, depth: 2, num_heads: 4, eta: 1.0, tokens_norm: true"#;
-    small_resnet: 48, 47, r#"plugin: "resnet", layers: [1, 2, 1, 1], channels: [4, 8, 8, 16], block: "basic""#;
-    small_resnet_bottleneck: 48, 53, r#"plugin: "resnet", layers: [1, 1, 1, 1], channels: [2, 4, 4, 8], block: "bottleneck""#;
+    small_swin: 112, 92, DOUBLE, r#"plugin: "swin", embed_dim: 16, depths: [2, 2, 2], num_heads: [1, 2, 4]"#;
+    small_vit: 64, 32, DOUBLE, r#"plugin: "vit", patch_size: 16, embed_dim: 32, depth: 2, num_heads: 2"#;
+    small_vit_avg: 64, 20, DOUBLE, r#"plugin: "vit", patch_size: 16, embed_dim: 16, depth: 1, num_heads: 2, global_pool: "avg""#;
+    small_deit_distilled: 64, 35, DOUBLE, r#"plugin: "deit", distilled: true, patch_size: 16, embed_dim: 32, depth: 2, num_heads: 2"#;
+    small_convit: 64, 49, DOUBLE, r#"plugin: "convit", patch_size: 16, embed_dim: 8, depth: 3, num_heads: 4, local_up_to_layer: 2"#;
+    small_xcit: 64, 103, SINES, r#"plugin: "xcit", patch_size: 16, embed_dim: 32, depth: 2, num_heads: 4, eta: 1.0, tokens_norm: false"#;
+    small_xcit_tokens_norm: 64, 103, SINES, r#"plugin: "xcit", patch_size: 16, embed_dim: 32, depth: 2, num_heads: 4, eta: 1.0, tokens_norm: true"#;
+    small_resnet: 48, 47, DOUBLE, r#"plugin: "resnet", layers: [1, 2, 1, 1], channels: [4, 8, 8, 16], block: "basic""#;
+    small_resnet_bottleneck: 48, 53, DOUBLE, r#"plugin: "resnet", layers: [1, 1, 1, 1], channels: [2, 4, 4, 8], block: "bottleneck""#;
 }

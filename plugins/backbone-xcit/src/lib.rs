@@ -1,20 +1,22 @@
-//! XCiT
+//! XCiT (El-Nouby et al. 2021, "XCiT: Cross-Covariance Image Transformers"), with timm's names.
+
+mod embed;
+mod model;
+mod options;
 
 use fer_sdk::prelude::*;
-
-#[derive(Options)]
-struct Xcit {
-    /// Dropout of the pooled features.
-    #[option(default = 0.0, min = 0.0, max = 0.99)]
-    drop_rate: f64,
-}
+use options::Xcit;
 
 impl Backbone for Xcit {
     const ID: &'static str = "xcit";
-    const SUMMARY: &'static str = "XCiT";
+    const SUMMARY: &'static str = "XCiT, nano to large and free sizes";
+    const DOC: &'static str = "El-Nouby et al. 2021. `[n, 3, h, w]` to the class token of the last class-attention block (or the mean over \
+        the patches), `[n, embed_dim]`. Attention is between channels, so the cost is linear in the number of patches and any h and w \
+        that patch_size divides will do; positions are Fourier features and need no resampling. Batch norms (patch embedding, local \
+        patch interaction) use the batch's statistics in training. Options and parameters carry timm's names.";
 
     fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
-        g.dropout(g.mean(images, &[2, 3])?, self.drop_rate)
+        model::build(self, g, images)
     }
 }
 
