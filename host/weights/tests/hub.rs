@@ -321,6 +321,17 @@ fn a_full_disk_is_called_full() {
     case.refused(REPO, Kind::DiskFull, &["cannot write", "free some space", "HF_HOME"]);
 }
 
+/// Weights in the cache without their card would be used without what it says.
+#[test]
+fn weights_come_after_their_card() {
+    let case = Case::with_model();
+    case.server.trouble(Trouble::Status { path: "config.json", status: 403, code: None, times: 1 });
+    case.refused(REPO, Kind::Forbidden, &["owner/model"]);
+    assert_eq!(case.hub().cached(&REPO.parse().unwrap()), Ok(None));
+    assert!(case.fetch(REPO).unwrap().card.is_some());
+    assert!(case.fetch(REPO).unwrap().card.is_some(), "from the cache");
+}
+
 #[test]
 fn two_at_once_fetch_one_file() {
     let case = Case::with_model();

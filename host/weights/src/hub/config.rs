@@ -71,11 +71,11 @@ impl std::fmt::Debug for HubConfig {
 
 fn token(set: &impl Fn(&str) -> Option<String>, home: &Path, path: &impl Fn(String) -> PathBuf) -> Option<String> {
     let clean = |text: String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-    if let Some(token) = set("HF_TOKEN").or_else(|| set("HUGGING_FACE_HUB_TOKEN")) {
-        return clean(token);
-    }
     if set("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|value| is_true(&value)) {
         return None;
+    }
+    if let Some(token) = set("HF_TOKEN").or_else(|| set("HUGGING_FACE_HUB_TOKEN")) {
+        return clean(token);
     }
     let file = set("HF_TOKEN_PATH").map(path).unwrap_or_else(|| home.join("token"));
     std::fs::read_to_string(file).ok().and_then(clean)
@@ -138,6 +138,9 @@ mod tests {
         let set = config(&[("HF_HOME", home), ("HF_TOKEN", " hf_set ")]);
         assert_eq!(set.token.as_deref(), Some("hf_set"));
         assert!(!format!("{set:?}").contains("hf_set"));
-        assert_eq!(config(&[("HF_HOME", home), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]).token, None);
+        assert_eq!(
+            config(&[("HF_HOME", home), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"), ("HF_TOKEN", "hf_set")]).token,
+            None
+        );
     }
 }

@@ -18,7 +18,6 @@ use crate::error::{Result, WeightError, WeightErrorKind};
 #[derive(Debug)]
 pub struct Placed {
     pub path: PathBuf,
-    pub commit: String,
     pub sha256: String,
     pub verified: bool,
 }
@@ -48,7 +47,7 @@ pub fn download(
     };
     let path = cache.place(revision, &remote.commit, file, &remote.etag)?;
     drop(lock);
-    Ok(Placed { path, commit: remote.commit.clone(), sha256: found, verified: remote.sha256.is_some() })
+    Ok(Placed { path, sha256: found, verified: remote.sha256.is_some() })
 }
 
 /// Fills the partial file to its end and checks it; gives its sha256.

@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use self::{cache::Cache, transport::Transport};
+use self::{
+    cache::Cache,
+    transport::{Remote, Transport},
+};
 pub use self::{card::ModelCard, config::HubConfig, name::HubName};
 use crate::error::{Result, WeightError, WeightErrorKind};
 
@@ -132,23 +135,26 @@ impl Hub {
         }
         let transport = Transport::new(&self.config, name)?;
         let cache = Cache::new(&self.config.cache, name);
-        let (file, placed) = self.weights(&transport, &cache, name, progress)?;
-        // The same commit as the weights, should the branch have moved on meanwhile.
-        let card = transport.remote(&placed.commit, CARD)?.filter(|card| card.size.is_none_or(|s| s <= CARD_BYTES));
+        let (file, remote) = self.weights(&transport, name)?;
+        // Before the weights: where those are in the cache, so is what they need to be used rightly. And of their commit, should
+        // the branch move on meanwhile.
+        let commit = &remote.commit;
+        let card = transport.remote(commit, CARD)?.filter(|card| card.size.is_none_or(|size| size <= CARD_BYTES));
         let card = match card {
             Some(remote) => {
-                let placed = download::download(&transport, &cache, &placed.commit, CARD, &remote, &|_, _| {})?;
+                let placed = download::download(&transport, &cache, commit, CARD, &remote, &|_, _| {})?;
                 read_card(&placed.path)?
             }
             None => None,
         };
+        let placed = download::download(&transport, &cache, name.revision(), file, &remote, progress)?;
         Ok(Fetched {
             bytes: placed.path.metadata().map_err(WeightError::io("read", &placed.path))?.len(),
             card,
             path: placed.path,
             repo: name.repo(),
-            revision: placed.commit,
-            file,
+            revision: remote.commit,
+            file: file.to_owned(),
             sha256: placed.sha256,
             verified: placed.verified,
             downloaded: true,
@@ -156,18 +162,11 @@ impl Hub {
     }
 
     /// The named file, or the first of the usual ones that the repository has.
-    fn weights(
-        &self,
-        transport: &Transport,
-        cache: &Cache,
-        name: &HubName,
-        progress: &dyn Fn(u64, u64),
-    ) -> Result<(String, download::Placed)> {
-        let wanted: Vec<&str> = name.file.as_deref().map_or(WEIGHTS.to_vec(), |file| vec![file]);
-        for file in &wanted {
+    fn weights<'n>(&self, transport: &Transport, name: &'n HubName) -> Result<(&'n str, Remote)> {
+        let wanted: Vec<&'n str> = name.file.as_deref().map_or(WEIGHTS.to_vec(), |file| vec![file]);
+        for &file in &wanted {
             if let Some(remote) = transport.remote(name.revision(), file)? {
-                let placed = download::download(transport, cache, name.revision(), file, &remote, progress)?;
-                return Ok(((*file).to_owned(), placed));
+                return Ok((file, remote));
             }
         }
         Err(refusal::no_file(name, &wanted, transport.listing(name.revision())))
