@@ -22,6 +22,8 @@ pub enum Init {
         low: f64,
         high: f64,
     },
+    /// Ones where the last two indices are equal, zeros elsewhere (PyTorch's `eye_`); of at least two axes.
+    Eye,
     /// Given values, row-major.
     Values(std::sync::Arc<[f64]>),
 }
@@ -59,6 +61,7 @@ impl Init {
             Init::Normal { .. } => "normal",
             Init::TruncNormal { .. } => "trunc_normal",
             Init::Uniform { .. } => "uniform",
+            Init::Eye => "eye",
             Init::Values(_) => "values",
         }
     }
@@ -66,7 +69,7 @@ impl Init {
     /// The scheme's numbers, in order.
     pub fn numbers(&self) -> Vec<f64> {
         match self {
-            Init::Zeros | Init::Ones => vec![],
+            Init::Zeros | Init::Ones | Init::Eye => vec![],
             Init::Constant(v) => vec![*v],
             Init::Normal { mean, std } => vec![*mean, *std],
             Init::TruncNormal { mean, std, low, high } => vec![*mean, *std, *low, *high],
@@ -87,13 +90,14 @@ impl Init {
             ("normal", &[mean, std]) => Init::Normal { mean, std },
             ("trunc_normal", &[mean, std, low, high]) => Init::TruncNormal { mean, std, low, high },
             ("uniform", &[low, high]) => Init::Uniform { low, high },
+            ("eye", []) => Init::Eye,
             ("values", v) => Init::Values(v.into()),
-            ("zeros" | "ones" | "constant" | "normal" | "trunc_normal" | "uniform", n) => {
+            ("zeros" | "ones" | "eye" | "constant" | "normal" | "trunc_normal" | "uniform", n) => {
                 return Err(format!("initialisation {name:?} does not take {} numbers", n.len()));
             }
             _ => {
                 return Err(format!(
-                    "no initialisation is called {name:?}; there are zeros, ones, constant, normal, trunc_normal, uniform, values"
+                    "no initialisation is called {name:?}; there are zeros, ones, constant, normal, trunc_normal, uniform, eye, values"
                 ));
             }
         };

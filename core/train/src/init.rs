@@ -33,6 +33,10 @@ pub fn initial_value(name: &str, ty: &TensorType, init: &Init, seed: u64) -> Res
         Init::Zeros => vec![0.0; count],
         Init::Ones => vec![1.0; count],
         Init::Constant(v) => vec![*v; count],
+        Init::Eye => match *ty.shape {
+            [.., rows, columns] => (0..count).map(|i| f64::from(i / columns % rows == i % columns)).collect(),
+            _ => return Err(fail("is the identity of fewer than two axes".into())),
+        },
         Init::Values(v) if v.len() == count => v.to_vec(),
         Init::Values(v) => return Err(fail(format!("starts from {} values", v.len()))),
         Init::Uniform { low, high } => draws.uniform().take(count).map(|u| low + (high - low) * u).collect(),
@@ -226,6 +230,14 @@ mod tests {
             assert!(initial_value("w", &ty, &init, 0).unwrap_err().to_string().contains("\"w\""));
         }
         assert!(initial_value("n", &TensorType::new(DType::U8, [2]), &Init::Constant(0.5), 0).is_err());
+        assert!(initial_value("n", &ty, &Init::Eye, 0).is_err());
+    }
+
+    #[test]
+    fn the_identity_is_over_the_last_two_axes() {
+        let of = |shape: &[usize]| initial_value("v", &TensorType::float(shape), &Init::Eye, 0).unwrap().to_f64();
+        assert_eq!(of(&[2, 3]), [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(of(&[2, 2, 2]), [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0]);
     }
 
     #[test]

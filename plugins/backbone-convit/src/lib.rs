@@ -1,20 +1,22 @@
-//! ConViT
+//! ConViT (d'Ascoli et al. 2021, "ConViT: Improving Vision Transformers with Soft Convolutional Inductive Biases"), with timm's names.
+
+mod gpsa;
+mod model;
+mod options;
 
 use fer_sdk::prelude::*;
-
-#[derive(Options)]
-struct Convit {
-    /// Dropout of the pooled features.
-    #[option(default = 0.0, min = 0.0, max = 0.99)]
-    drop_rate: f64,
-}
+use options::Convit;
 
 impl Backbone for Convit {
     const ID: &'static str = "convit";
-    const SUMMARY: &'static str = "ConViT";
+    const SUMMARY: &'static str = "ConViT, tiny to base and free sizes";
+    const DOC: &'static str = "d'Ascoli et al. 2021. `[n, 3, h, w]` to the class token after the last norm (or the mean over the patches), \
+        `[n, embed_dim * num_heads]`. The first blocks attend by gated position and content and start as convolutions; the class token \
+        joins after them. patch_size must divide h and w. Options and parameters carry timm's names; embed_dim is the width of one head, \
+        as there.";
 
     fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
-        g.dropout(g.mean(images, &[2, 3])?, self.drop_rate)
+        model::build(self, g, images)
     }
 }
 
