@@ -2,7 +2,7 @@
 
 use fer_sdk::prelude::*;
 
-use crate::options::Swin;
+use crate::options::{Swin, listed};
 
 /// Added to the products of tokens that only the cyclic shift has brought together.
 const FAR: f64 = -100.0;
@@ -29,10 +29,9 @@ impl WindowAttention {
             if side % window[axis] != 0 {
                 let message =
                     format!("window_size {} does not divide the {h} x {w} tokens of a stage", swin.window_size);
-                let help = format!(
-                    "windows that fit this stage: {}; or resize the images so that patch_size * window_size * 2^stage divides them",
-                    divisors(h, w)
-                );
+                let fit = listed((2..=h.min(w)).filter(|&d| h.is_multiple_of(d) && w.is_multiple_of(d)));
+                let fit = if fit.is_empty() { fit } else { format!("windows that fit this stage: {fit}; or ") };
+                let help = format!("{fit}resize the images so that patch_size * window_size * 2^stage divides them");
                 return Err(Error::option("window_size", message).help(help));
             }
         }
@@ -45,12 +44,6 @@ impl WindowAttention {
             projection_dropout: swin.proj_drop_rate,
         })
     }
-}
-
-fn divisors(h: usize, w: usize) -> String {
-    let fit: Vec<String> =
-        (2..=h.min(w)).filter(|&d| h.is_multiple_of(d) && w.is_multiple_of(d)).map(|d| d.to_string()).collect();
-    fit.join(", ")
 }
 
 /// `[n, h, w, c]` to the same, attending within windows; parameters below `attn`.

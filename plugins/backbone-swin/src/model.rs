@@ -66,7 +66,7 @@ fn block(swin: &Swin, g: &GraphBuilder, x: Value, heads: usize, shifted: bool, d
     let settings = WindowAttention::fit(swin, h, w, heads, shifted)?;
     let inner = window_attention(g, nn::layer_norm(g, "norm1", x, EPSILON)?, &settings)?;
     let x = g.add(x, g.drop_path(inner, drop_path)?)?;
-    let mlp = nn::Mlp { hidden: (c as f64 * swin.mlp_ratio) as usize, dropout: swin.proj_drop_rate };
+    let mlp = nn::Mlp { hidden: swin.hidden(c)?, dropout: swin.proj_drop_rate };
     let inner = mlp.build(g, "mlp", nn::layer_norm(g, "norm2", x, EPSILON)?)?;
     Ok(g.add(x, g.drop_path(inner, drop_path)?)?)
 }

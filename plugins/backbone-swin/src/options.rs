@@ -94,17 +94,33 @@ impl Swin {
         if heads.len() != stages.len() || stages.is_empty() || stages.len() > 8 {
             let message =
                 format!("num_heads {heads:?} and depths {stages:?} must have one entry a stage, 1 to 8 stages");
-            return Err(Error::option("num_heads", message));
+            let help = "give both, equally long, as in depths: [2, 2, 6, 2], num_heads: [3, 6, 12, 24]";
+            return Err(Error::option("num_heads", message).help(help));
         }
         for (i, &h) in heads.iter().enumerate() {
             let width = self.width() << i;
             if !width.is_multiple_of(h) {
-                return Err(Error::option(
-                    "num_heads",
-                    format!("{h} heads do not divide the width {width} of stage {i}"),
-                ));
+                let message = format!("{h} heads do not divide the width {width} of stage {i}");
+                let fit = listed((1..=width.min(64)).filter(|&h| width.is_multiple_of(h)));
+                let help = format!("numbers of heads that divide it: {fit}");
+                return Err(Error::option("num_heads", message).help(help));
             }
         }
         Ok(heads)
     }
+
+    /// The hidden width of the MLPs beside `width` channels, rounded down as in timm.
+    pub fn hidden(&self, width: usize) -> Result<usize> {
+        let hidden = (width as f64 * self.mlp_ratio) as usize;
+        if hidden > 0 {
+            return Ok(hidden);
+        }
+        let message = format!("mlp_ratio {} leaves no hidden channel of the width {width}", self.mlp_ratio);
+        Err(Error::option("mlp_ratio", message).help(format!("at least {}", 1.0 / width as f64)))
+    }
+}
+
+/// `2, 4, 8`
+pub fn listed(numbers: impl Iterator<Item = usize>) -> String {
+    numbers.map(|n| n.to_string()).collect::<Vec<_>>().join(", ")
 }
