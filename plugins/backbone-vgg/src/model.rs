@@ -71,12 +71,40 @@ fn grown(g: &GraphBuilder, x: Value) -> Result<Value> {
     Ok(g.transpose(g.linear(turned, averages(g, h)?, None)?, &[0, 1, 3, 2])?)
 }
 
-/// `[7, side]`: row i is the mean over the places `floor(i side / 7) .. ceil((i + 1) side / 7)`.
+/// `[7, side]`, a constant.
 fn averages(g: &GraphBuilder, side: usize) -> Result<Value> {
+    Ok(g.constant(&[KERNEL, side], shares(side))?)
+}
+
+/// `[7, side]`, row-major: row i is the mean over the places `floor(i side / 7) .. ceil((i + 1) side / 7)`.
+fn shares(side: usize) -> Vec<f64> {
     let mut matrix = vec![0.0; KERNEL * side];
     for i in 0..KERNEL {
         let (from, to) = (i * side / KERNEL, ((i + 1) * side).div_ceil(KERNEL));
         matrix[i * side + from..i * side + to].fill(1.0 / (to - from) as f64);
     }
-    Ok(g.constant(&[KERNEL, side], matrix)?)
+    matrix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PyTorch's `adaptive_avg_pool1d` of the identity.
+    #[test]
+    fn small_maps_are_averaged_as_pytorch_does() {
+        assert_eq!(shares(1), [1.0; 7]);
+        #[rustfmt::skip]
+        let four = [
+            1.0, 0.0, 0.0, 0.0,
+            0.5, 0.5, 0.0, 0.0,
+            0.0, 1.0, 0.0, 0.0,
+            0.0, 0.5, 0.5, 0.0,
+            0.0, 0.0, 1.0, 0.0,
+            0.0, 0.0, 0.5, 0.5,
+            0.0, 0.0, 0.0, 1.0,
+        ];
+        assert_eq!(shares(4), four);
+        assert_eq!(shares(6)[6..18], [0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5, 0.0, 0.0, 0.0]);
+    }
 }
