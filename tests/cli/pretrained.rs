@@ -94,7 +94,9 @@ fn another_image_size_resamples_the_tables() {
     let host = self::host(&timm("small_swin"), &format!("{SWIN}, window_size: 4"), 64);
     let lines = report(&host, "");
     assert_eq!(lines[0], "weights of model.backbone: weights.safetensors (sha256 ...): 86 loaded");
-    assert!(lines[1].starts_with("  resized: 6 (backbone.layers.0.blocks.0.attn.relative_position_bias_table [169, 1] -> [49, 1], "));
+    assert!(lines[1].starts_with(
+        "  resized: 6 (backbone.layers.0.blocks.0.attn.relative_position_bias_table [169, 1] -> [49, 1], "
+    ));
 }
 
 /// ImageNet's classifier is of no use for eight expressions; everything else is.
@@ -196,7 +198,8 @@ fn a_run_keeps_the_record_and_can_be_built_upon() {
     let line = out.lines().find(|l| l.contains("\"pretrained\"")).expect("a line about the weights");
     let line: Value = serde_json::from_str(line).unwrap();
     let run = Record::only(&host, "runs").0;
-    let environment: Value = serde_json::from_str(&std::fs::read_to_string(run.join("environment.json")).unwrap()).unwrap();
+    let environment: Value =
+        serde_json::from_str(&std::fs::read_to_string(run.join("environment.json")).unwrap()).unwrap();
     let record = &environment["pretrained"][0];
     assert_eq!(record, &line["components"][0]);
     assert_eq!((&record["path"], &record["source"]), (&"model.backbone".into(), &"weights.safetensors".into()));
@@ -221,7 +224,10 @@ fn a_run_that_had_no_checkpoint_yet_begins_with_the_same_weights() {
         std::fs::remove_file(whole.join(file)).unwrap();
     }
     host.run(&resume).ok();
-    assert!(std::fs::read(whole.join("checkpoints/best.safetensors")).unwrap() == kept, "other bits than the first time");
+    assert!(
+        std::fs::read(whole.join("checkpoints/best.safetensors")).unwrap() == kept,
+        "other bits than the first time"
+    );
 
     for file in ["results.json", "checkpoints/best.safetensors", "checkpoints/last.safetensors"] {
         std::fs::remove_file(whole.join(file)).unwrap();

@@ -28,7 +28,7 @@ pub fn tokens(table: &[f64], width: usize, prefix: usize, to: [usize; 2]) -> Res
 pub fn distances(table: &[f64], heads: usize, to: [usize; 2]) -> Result<Vec<f64>, String> {
     let entries = table.len() / heads.max(1);
     let side = entries.isqrt();
-    if side * side != entries || side % 2 == 0 {
+    if side * side != entries || side.is_multiple_of(2) {
         return Err(format!("{entries} distances are not those of a square window"));
     }
     let [h, w] = to.map(|side| 2 * side - 1);

@@ -18,10 +18,10 @@ const SIZES: [&str; 6] = ["patch_size", "embed_dim", "depth", "num_heads", "loca
 /// One to five heads of two channels, local and global blocks, grids that need not be square.
 fn tiny(rest: Choices) -> impl Strategy<Value = Setup> {
     let sizes = (2..=4usize, 1..=3i64, 1..=5i64, 0..=2i64, 1..=3usize, 1..=3usize);
-    (sizes, rest.strategy()).prop_map(|((patch, depth, heads, local, rows, columns), mut options)| {
+    (1..=3usize, sizes, rest.strategy()).prop_map(|(n, (patch, depth, heads, local, rows, columns), mut options)| {
         options.extend([int("patch_size", patch as i64), int("embed_dim", 2), int("depth", depth)]);
         options.extend([int("num_heads", heads), int("local_up_to_layer", local.min(depth - 1))]);
-        Setup { options, inputs: images([3, 3, patch * rows, patch * columns]) }
+        Setup { options, inputs: images([n, 3, patch * rows, patch * columns]) }
     })
 }
 

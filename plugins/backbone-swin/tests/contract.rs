@@ -21,7 +21,7 @@ fn word(name: &str, value: &str) -> NamedOption {
 /// One or two stages, and images that their patches and windows divide; square ones have their side promised.
 fn tiny(rest: Choices) -> impl Strategy<Value = Setup> {
     let sizes = (1..=2usize, 2..=3usize, any::<bool>(), 1..=2i64, 1..=2usize, 1..=2usize);
-    (sizes, rest.strategy()).prop_map(|((patch, window, deep, depth, rows, columns), mut options)| {
+    (1..=2usize, sizes, rest.strategy()).prop_map(|(n, (patch, window, deep, depth, rows, columns), mut options)| {
         let stages: &[i64] = if deep { &[depth, 1] } else { &[2] };
         let heads: &[i64] = if deep { &[1, 2] } else { &[2] };
         let side = |windows: usize| 2 * patch * window * windows;
@@ -30,7 +30,7 @@ fn tiny(rest: Choices) -> impl Strategy<Value = Setup> {
         let unit = if deep { 2 } else { 1 };
         let [h, w] = [unit * side(rows), unit * side(columns)];
         options.extend((h == w).then(|| int("img_size", h)));
-        Setup { options, inputs: images([2, 3, h, w]) }
+        Setup { options, inputs: images([n, 3, h, w]) }
     })
 }
 

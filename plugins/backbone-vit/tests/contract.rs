@@ -11,13 +11,15 @@ fn int(name: &str, value: usize) -> NamedOption {
 /// One or two blocks, and images that the patches divide; where the side is promised, they are square.
 fn tiny(rest: Choices) -> impl Strategy<Value = Setup> {
     let sizes = (1..=4usize, 1..=3usize, 1..=3usize, 1..=2usize, 1..=2usize, 2..=3usize, any::<bool>());
-    (sizes, rest.strategy()).prop_map(|((patch, rows, columns, depth, heads, width, promised), mut options)| {
-        let [h, w] = [patch * rows, patch * if promised { rows } else { columns }];
-        options.extend([int("patch_size", patch), int("depth", depth), int("num_heads", heads)]);
-        options.push(int("embed_dim", 2 * width * heads));
-        options.extend(promised.then(|| int("img_size", h)));
-        Setup { options, inputs: images([2, 3, h, w]) }
-    })
+    (1..=2usize, sizes, rest.strategy()).prop_map(
+        |(n, (patch, rows, columns, depth, heads, width, promised), mut options)| {
+            let [h, w] = [patch * rows, patch * if promised { rows } else { columns }];
+            options.extend([int("patch_size", patch), int("depth", depth), int("num_heads", heads)]);
+            options.push(int("embed_dim", 2 * width * heads));
+            options.extend(promised.then(|| int("img_size", h)));
+            Setup { options, inputs: images([n, 3, h, w]) }
+        },
+    )
 }
 
 fn transformer(subject: Subject, but: impl Fn(Choices) -> Choices) -> Contract {
