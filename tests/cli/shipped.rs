@@ -6,10 +6,12 @@ use serde_json::Value;
 
 use crate::host::Host;
 
+/// Experiments: configs/base holds what they extend.
 fn configs(folder: &Path) -> Vec<PathBuf> {
     let mut found = vec![];
     for path in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
         match path.is_dir() {
+            true if path.ends_with("base") => {}
             true => found.extend(configs(&path)),
             false if path.extension().is_some_and(|e| e == "ron") => found.push(path),
             false => {}
