@@ -28,6 +28,19 @@ const PLUGINS: [&str; 13] = [
     "resizer_stn",
 ];
 
+/// Settings of the user's own, which tests do without.
+const SETTINGS: [&str; 9] = [
+    "FER_PLUGIN_PATH",
+    "FER_LOG",
+    "RAYON_NUM_THREADS",
+    "HF_HUB_CACHE",
+    "HUGGINGFACE_HUB_CACHE",
+    "HF_TOKEN",
+    "HF_TOKEN_PATH",
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+];
+
 /// An empty folder in which the program is run; gone with its owner.
 pub struct Host {
     folder: TempDir,
@@ -87,15 +100,21 @@ impl Host {
         Answer::of(command.arg(line).env("HOST", PROGRAM))
     }
 
+    /// With a hub of the test's own, and a cache in this folder.
+    pub fn run_with_hub(&self, endpoint: &str, arguments: &str) -> Answer {
+        Answer::of(self.command(arguments).env("HF_ENDPOINT", endpoint))
+    }
+
     pub fn run(&self, arguments: &str) -> Answer {
         Answer::of(&mut self.command(arguments))
     }
 
     fn prepare(&self, mut command: Command, arguments: &str) -> Command {
         command.args(arguments.split_whitespace()).current_dir(self.folder.path()).stdin(Stdio::null());
-        for name in ["FER_PLUGIN_PATH", "FER_LOG", "RAYON_NUM_THREADS"] {
+        for name in SETTINGS {
             command.env_remove(name);
         }
+        command.env("HF_HOME", self.path("hf"));
         command
     }
 }

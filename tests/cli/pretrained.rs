@@ -6,7 +6,7 @@ use fer_engine::{Data, Tensor};
 use fer_train::{read_safetensors, write_safetensors};
 use serde_json::Value;
 
-use crate::{host::Host, record::Record};
+use crate::{host::Host, hub::Server, record::Record};
 
 type Tensors = BTreeMap<String, Tensor>;
 
@@ -236,4 +236,38 @@ fn a_run_that_had_no_checkpoint_yet_begins_with_the_same_weights() {
     other.insert("norm.bias".into(), Tensor::f32([32], vec![0.25; 32]));
     write_safetensors(&host.path("weights.safetensors"), &other, &BTreeMap::new()).unwrap();
     host.run(&resume).refused(&["the weights of model.backbone have changed since the run began", "then: ", "now:  "]);
+}
+
+/// By a name on the hub: a dry run fetches nothing, a run fetches once, and then no network is needed.
+#[test]
+fn a_name_on_the_hub_is_fetched_once() {
+    let host = host(&timm("small_vit"), VIT, 64);
+    let server = Server::start();
+    server.file("timm/small_vit", "model.safetensors", &std::fs::read(host.path("weights.safetensors")).unwrap());
+    let card = br#"{"pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}"#;
+    server.file("timm/small_vit", "config.json", card);
+    let named = "run config.ron --set model.backbone.pretrained=Hub(\"timm/small_vit\")";
+
+    let planned = host.run_with_hub(&server.endpoint, &format!("{named} --dry-run"));
+    assert!(
+        planned
+            .err
+            .contains("model.backbone.pretrained: timm/small_vit is not on this machine yet; a run will fetch it")
+    );
+    assert_eq!(server.asked().len(), 0, "a dry run fetches nothing");
+
+    let answer = host.run_with_hub(&server.endpoint, named);
+    assert!(
+        answer.err.contains("trained on images of mean (0.5, 0.5, 0.5) and deviation (0.25, 0.25, 0.25)"),
+        "{answer:?}"
+    );
+    let out = answer.ok();
+    let line = out.lines().find(|l| l.starts_with("weights of")).unwrap_or_else(|| panic!("no report in {out}"));
+    assert!(line.starts_with("weights of model.backbone: timm/small_vit@"), "{line}");
+    assert!(line.ends_with("): 32 loaded"), "{line}");
+
+    let asked = server.asked().len();
+    let again = host.run_with_hub("http://127.0.0.1:1", named).ok();
+    assert!(again.contains(line), "{again}");
+    assert_eq!(server.asked().len(), asked, "what is in the cache is not asked for");
 }

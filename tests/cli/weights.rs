@@ -25,14 +25,7 @@ fn json(text: &str) -> Value {
 
 /// A fetch with this hub and a cache in the host's own folder.
 fn fetch(host: &Host, endpoint: &str, arguments: &str) -> Answer {
-    let mut command = host.command(&format!("weights fetch {arguments}"));
-    for name in
-        ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]
-    {
-        command.env_remove(name);
-    }
-    command.env("HF_HOME", host.path("hf")).env("HF_ENDPOINT", endpoint);
-    Answer::of(&mut command)
+    host.run_with_hub(endpoint, &format!("weights fetch {arguments}"))
 }
 
 fn with_model() -> (Host, Server) {
