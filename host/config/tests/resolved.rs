@@ -62,6 +62,7 @@ fn the_papers_experiment() {
         class_weights: None,
         optimiser: Adam(learning_rate: 0.0001, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0),
         groups: [],
+        layer_decay: None,
         schedule: Step(every: 15, factor: 0.25),
         warm_up: None,
         epochs: 100,
@@ -120,6 +121,7 @@ fn provenance_lists_everything() {
     optimiser.nesterov = false  <- default
     optimiser.weight_decay = 0.0  <- default
     groups = []  <- default
+    layer_decay = None  <- default
     schedule = Constant  <- default
     warm_up = None  <- default
     epochs = 1  <- configs/x.ron:7:13
