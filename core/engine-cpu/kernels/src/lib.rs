@@ -1,0 +1,7 @@
+//! Kernels over slices, for the fast CPU engine. They know no graph: shapes are numbers, tensors are slices.
+//!
+//! Every kernel is written once over [`simd::Simd`] and runs with AVX-512, AVX2 or what every processor of the architecture has.
+//! Its result depends on the instruction set and on nothing else: work is cut by shape alone, never by the number of threads.
+
+pub mod bf16;
+pub mod simd;
