@@ -3,5 +3,9 @@
 //! Every kernel is written once over [`simd::Simd`] and runs with AVX-512, AVX2 or what every processor of the architecture has.
 //! Its result depends on the instruction set and on nothing else: work is cut by shape alone, never by the number of threads.
 
+pub mod attention;
 pub mod bf16;
+pub mod convolution;
+pub mod product;
 pub mod simd;
+pub mod tile;

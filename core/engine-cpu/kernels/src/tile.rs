@@ -1,0 +1,148 @@
+//! The innermost product: a few rows by a few vectors of columns, held in registers while the contracted axis goes by.
+
+use crate::simd::Simd;
+
+/// Rows and vectors of columns that fill the registers of an instruction set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileSize {
+    pub rows: usize,
+    pub vectors: usize,
+}
+
+impl TileSize {
+    /// One register is for the left side's number, `vectors` are for the right side's row, the rest holds sums.
+    pub const fn of<S: Simd>() -> TileSize {
+        match S::REGISTERS {
+            32 => TileSize { rows: 14, vectors: 2 },
+            16 => TileSize { rows: 6, vectors: 2 },
+            _ => TileSize { rows: 4, vectors: 1 },
+        }
+    }
+
+    /// Columns of a tile.
+    pub const fn columns<S: Simd>() -> usize {
+        TileSize::of::<S>().vectors * S::LANES
+    }
+}
+
+/// Where the left side's numbers stand: row i of step k at `i * row + k * step`.
+#[derive(Clone, Copy, Debug)]
+pub struct Left {
+    pub data: *const f32,
+    pub row: usize,
+    pub step: usize,
+}
+
+/// The right side: `depth` rows of as many columns as the tile has, `stride` apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Right {
+    pub data: *const f32,
+    pub stride: usize,
+}
+
+/// What becomes of a tile's sums.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    pub data: *mut f32,
+    pub stride: usize,
+    /// Columns that are written.
+    pub columns: usize,
+    /// Added to what stands there, instead of replacing it.
+    pub add: bool,
+    /// Added to each row: as many numbers as the tile has columns; null for none.
+    pub bias: *const f32,
+}
+
+/// `rows` rows of a product, at most a tile's.
+///
+/// # Safety
+/// `left` is valid for `rows` rows and `depth` steps, `right` for `depth` whole rows of the tile, `target` for `rows` rows of
+/// `columns`, and its bias, if any, for a tile's columns. Nobody else touches the target meanwhile.
+#[inline(always)]
+pub unsafe fn product<S: Simd>(s: S, rows: usize, depth: usize, left: Left, right: Right, target: Target) {
+    // SAFETY: the caller's promises; each piece of rows is within `rows`.
+    unsafe {
+        if rows == TileSize::of::<S>().rows {
+            match S::REGISTERS {
+                32 => tile::<S, 14, 2>(s, depth, left, right, target),
+                16 => tile::<S, 6, 2>(s, depth, left, right, target),
+                _ => tile::<S, 4, 1>(s, depth, left, right, target),
+            }
+            return;
+        }
+        let mut done = 0;
+        for piece in [8, 4, 2, 1] {
+            if rows - done >= piece {
+                let left = Left { data: left.data.add(done * left.row), ..left };
+                let target = Target { data: target.data.add(done * target.stride), ..target };
+                match (piece, TileSize::of::<S>().vectors) {
+                    (8, 2) => tile::<S, 8, 2>(s, depth, left, right, target),
+                    (4, 2) => tile::<S, 4, 2>(s, depth, left, right, target),
+                    (2, 2) => tile::<S, 2, 2>(s, depth, left, right, target),
+                    (1, 2) => tile::<S, 1, 2>(s, depth, left, right, target),
+                    (2, _) => tile::<S, 2, 1>(s, depth, left, right, target),
+                    (1, _) => tile::<S, 1, 1>(s, depth, left, right, target),
+                    _ => unreachable!("a smaller tile has fewer rows"),
+                }
+                done += piece;
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`product`].
+#[inline(always)]
+unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    s: S,
+    depth: usize,
+    left: Left,
+    right: Right,
+    target: Target,
+) {
+    let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
+    // SAFETY: the caller's promises.
+    unsafe {
+        let (mut from, mut to) = (left.data, right.data);
+        for _ in 0..depth {
+            let mut row = [s.splat(0.0); VECTORS];
+            for (v, x) in row.iter_mut().enumerate() {
+                *x = s.load(to.add(v * S::LANES));
+            }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = s.splat(*from.add(i * left.row));
+                for v in 0..VECTORS {
+                    sums[v] = s.fma(x, row[v], sums[v]);
+                }
+            }
+            from = from.add(left.step);
+            to = to.add(right.stride);
+        }
+        if !target.bias.is_null() {
+            for v in 0..VECTORS {
+                let bias = s.load(target.bias.add(v * S::LANES));
+                for sums in &mut sums {
+                    sums[v] = s.add(sums[v], bias);
+                }
+            }
+        }
+        if target.columns == VECTORS * S::LANES {
+            for (i, sums) in sums.iter().enumerate() {
+                for (v, &sum) in sums.iter().enumerate() {
+                    let at = target.data.add(i * target.stride + v * S::LANES);
+                    s.store(at, if target.add { s.add(sum, s.load(at)) } else { sum });
+                }
+            }
+            return;
+        }
+        for (i, sums) in sums.iter().enumerate() {
+            for (v, &sum) in sums.iter().enumerate() {
+                let count = target.columns.saturating_sub(v * S::LANES).min(S::LANES);
+                let at = target.data.add(i * target.stride + v * S::LANES);
+                if count > 0 {
+                    s.store_first(at, if target.add { s.add(sum, s.load_first(at, count)) } else { sum }, count);
+                }
+            }
+        }
+    }
+}
