@@ -7,5 +7,6 @@ pub mod attention;
 pub mod bf16;
 pub mod convolution;
 pub mod product;
+pub mod shared;
 pub mod simd;
 pub mod tile;

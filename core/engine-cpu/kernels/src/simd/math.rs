@@ -71,18 +71,11 @@ pub fn erf<S: Simd>(s: S, x: S::F) -> S::F {
     // From 4.05 on, 1 - erf is below half of the last place of 1. The order of operands lets a NaN through.
     let a = s.min(s.splat(4.05), s.abs(x));
     // erf(x) = x + x p(x^2) near 0.
-    let near = [-5.976_896e-4, 4.990_980_8e-3, -2.676_556_7e-2, 1.128_180_3e-1, -3.761_249_4e-1, 1.283_791_5e-1];
+    let near = [-5.976_896e-4, 4.990_981e-3, -2.676_556_7e-2, 1.128_180_3e-1, -3.761_249_4e-1, 1.283_791_5e-1];
     let near = s.fma(polynomial(s, s.mul(a, a), near), a, a);
     // 1 - erf(a) = e^-(a + a q(a)) from 0.92 on.
-    let far = [
-        1.152_227_8e-5,
-        -3.256_525_9e-4,
-        3.653_763_6e-3,
-        -2.378_534_6e-2,
-        1.062_631_4e-1,
-        6.351_359e-1,
-        1.286_521_6e-1,
-    ];
+    let far =
+        [1.152_227_8e-5, -3.256_526e-4, 3.653_763_6e-3, -2.378_534_6e-2, 1.062_631_4e-1, 6.351_359e-1, 1.286_521_6e-1];
     let far = s.fma(polynomial(s, a, far), a, a);
     let far = s.sub(s.splat(1.0), exp(s, s.neg(far)));
     s.copysign(s.select(s.lt(a, s.splat(0.93)), near, far), x)

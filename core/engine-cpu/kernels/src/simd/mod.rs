@@ -22,6 +22,8 @@ pub use x86::{Avx2, Avx512};
 /// Values of an implementing type exist only where the processor has its instructions. Pointers must be valid for the lanes that
 /// are touched; alignment is not asked for.
 pub unsafe trait Simd: Copy + Send + Sync + 'static {
+    /// Its name at run time: what threads that take up work compile it for anew.
+    const ISA: Isa;
     /// Lanes of a vector.
     const LANES: usize;
     /// Vector registers.

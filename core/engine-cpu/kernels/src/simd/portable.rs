@@ -1,6 +1,6 @@
 //! Eight lanes in an array: the compiler makes of it what every processor of the architecture has.
 
-use super::Simd;
+use super::{Isa, Simd};
 
 /// Needs nothing.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +44,7 @@ fn power_of_two(n: i32) -> f32 {
 
 // SAFETY: the instructions are plain Rust.
 unsafe impl Simd for Portable {
+    const ISA: Isa = Isa::Portable;
     const LANES: usize = 8;
     const REGISTERS: usize = 8;
     type F = F;

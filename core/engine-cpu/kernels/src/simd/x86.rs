@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Simd};
+use super::{Isa, Kernel, Simd};
 
 /// AVX2, FMA: exists only where the processor has them.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,7 @@ macro_rules! with_features {
 
 // SAFETY: a value exists only where the processor has the instructions.
 unsafe impl Simd for Avx512 {
+    const ISA: Isa = Isa::Avx512;
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
     type F = __m512;
@@ -209,6 +210,7 @@ fn first(count: usize) -> __m256i {
 
 // SAFETY: a value exists only where the processor has the instructions.
 unsafe impl Simd for Avx2 {
+    const ISA: Isa = Isa::Avx2;
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
     type F = __m256;

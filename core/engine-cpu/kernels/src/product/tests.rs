@@ -1,0 +1,206 @@
+//! Products of every layout and awkward size against plain sums.
+
+use std::ops::Range;
+
+use super::*;
+
+/// Numbers in -1..1 that do not repeat.
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// A side of `rows` rows of `columns`, a little apart; every other time in an order of its own.
+struct Given {
+    data: Vec<f32>,
+    offsets: Option<Vec<u32>>,
+    stride: usize,
+    along: Along,
+}
+
+impl Given {
+    fn new(kept: usize, contracted: usize, along: Along, gap: usize, shuffled: bool, seed: u64) -> Given {
+        let (rows, columns) = if along == Along::Kept { (kept, contracted) } else { (contracted, kept) };
+        let stride = columns + gap;
+        let offsets = shuffled.then(|| (0..rows).map(|i| ((i * 7 + 3) % rows.max(1) * stride) as u32).collect());
+        let offsets = offsets.filter(|_| rows % 7 != 0);
+        Given { data: numbers(rows * stride, seed), offsets, stride, along }
+    }
+
+    fn side(&self) -> Side<'_> {
+        let rows = self.offsets.as_deref().map_or(Rows::Every(self.stride), Rows::At);
+        Side { data: &self.data, rows, along: self.along }
+    }
+
+    fn at(&self, kept: usize, contracted: usize) -> f64 {
+        let (row, column) = if self.along == Along::Kept { (kept, contracted) } else { (contracted, kept) };
+        f64::from(self.data[self.side().rows.start(row) + column])
+    }
+}
+
+fn truth(size: Size, a: &Given, b: &Given) -> Vec<f64> {
+    let table = |given: &Given, kept: usize| -> Vec<f64> {
+        (0..kept).flat_map(|i| (0..size.k).map(move |k| (i, k))).map(|(i, k)| given.at(i, k)).collect()
+    };
+    let (a, b) = (table(a, size.m), table(b, size.n));
+    let row = |side: &[f64], i: usize| side[i * size.k..(i + 1) * size.k].to_vec();
+    let columns: Vec<Vec<f64>> = (0..size.n).map(|j| row(&b, j)).collect();
+    (0..size.m)
+        .flat_map(|i| {
+            let left = row(&a, i);
+            columns.iter().map(|right| left.iter().zip(right).map(|(l, r)| l * r).sum()).collect::<Vec<f64>>()
+        })
+        .collect()
+}
+
+/// Sums of k products of numbers below 1 in f32: rounding grows with the root of k, and 2e-7 of it leaves a factor of ten.
+fn assert_near(found: &[f32], expected: &[f64], k: usize, what: &str) {
+    let tolerance = 2e-6 * (k.max(1) as f64).sqrt();
+    for (i, (&f, &e)) in found.iter().zip(expected).enumerate() {
+        assert!((f64::from(f) - e).abs() <= tolerance, "{what}: {f} for {e} at {i}");
+    }
+}
+
+const SIZES: [(usize, usize, usize); 14] = [
+    (1, 1, 1),
+    (1, 40, 7),
+    (3, 5, 0),
+    (14, 32, 256),
+    (15, 33, 257),
+    (49, 96, 31),
+    (6, 16, 513),
+    (29, 65, 300),
+    (230, 31, 64),
+    (500, 96, 512),
+    (17, 19, 1100),
+    (64, 48, 2500),
+    (520, 520, 1100),
+    (7, 700, 30),
+];
+
+#[test]
+fn every_layout_gives_the_sums() {
+    for isa in Isa::available() {
+        for (n, &(m, columns, k)) in SIZES.iter().enumerate() {
+            let size = Size { m, n: columns, k };
+            // The long ones in three of the eight layouts.
+            for layout in (0..8).filter(|l| m * columns * k < 1_000_000 || [0, 3, 5].contains(l)) {
+                let along = |bit: usize| if layout & bit == 0 { Along::Kept } else { Along::Contracted };
+                let shuffled = layout & 4 != 0;
+                let a = Given::new(m, k, along(1), layout % 3, shuffled, 2 * n as u64 + 1);
+                let b = Given::new(columns, k, along(2), (layout + n) % 2, shuffled, 2 * n as u64 + 2);
+                let what = format!("{isa} {size:?} {layout}");
+                let mut c = vec![f32::NAN; m * columns];
+                multiply(isa, size, a.side(), b.side(), None, false, &mut c);
+                let products = truth(size, &a, &b);
+                assert_near(&c, &products, k, &what);
+
+                let (bias, before) = (numbers(columns, 5), numbers(m * columns, 6));
+                for bias in [None, Some(&bias[..])] {
+                    let mut c = before.clone();
+                    multiply(isa, size, a.side(), b.side(), bias, true, &mut c);
+                    let added = |i: usize| f64::from(before[i]) + bias.map_or(0.0, |b| f64::from(b[i % columns]));
+                    let expected: Vec<f64> = products.iter().enumerate().map(|(i, p)| p + added(i)).collect();
+                    assert_near(&c, &expected, k, &what);
+                }
+            }
+        }
+    }
+}
+
+/// Rows 4 KiB apart are staged; they are the same rows.
+#[test]
+fn strides_that_share_a_line_change_nothing() {
+    let size = Size { m: 40, n: 33, k: 300 };
+    let b = Given::new(33, 300, Along::Kept, 0, false, 1);
+    let near = numbers(40 * 300, 2);
+    let mut far = vec![0.0; 40 * 1024];
+    near.chunks(300).zip(far.chunks_mut(1024)).for_each(|(n, f)| f[..300].copy_from_slice(n));
+    for isa in Isa::available() {
+        let with = |data: &[f32], stride| {
+            let mut c = vec![0.0; 40 * 33];
+            let a = Side { data, rows: Rows::Every(stride), along: Along::Kept };
+            multiply(isa, size, a, b.side(), None, false, &mut c);
+            c
+        };
+        assert_eq!(with(&near, 300), with(&far, 1024));
+    }
+}
+
+#[test]
+fn finished_rows_are_whole_and_come_once() {
+    let size = Size { m: 301, n: 50, k: 70 };
+    let (a, b) = (Given::new(301, 70, Along::Kept, 1, false, 1), Given::new(50, 70, Along::Kept, 0, false, 2));
+    for isa in Isa::available() {
+        let mut plain = vec![0.0; 301 * 50];
+        multiply(isa, size, a.side(), b.side(), None, false, &mut plain);
+        for kept in [true, false] {
+            let (mut c, mut doubled) = (vec![0.0; 301 * 50], vec![0.0; 301 * 50]);
+            let out = SharedMut::new(&mut doubled);
+            let finish = |range: Range<usize>, rows: &mut [f32]| {
+                // SAFETY: each row is finished once.
+                let out = unsafe { out.part(range.start * 50, range.len() * 50) };
+                out.iter_mut().zip(rows).for_each(|(o, r)| *o += 2.0 * *r);
+            };
+            multiply_then(isa, size, a.side(), b.side(), None, kept.then(|| SharedMut::new(&mut c)), &finish);
+            assert!(doubled.iter().zip(&plain).all(|(d, p)| *d == 2.0 * p), "{isa}");
+            assert!(!kept || c == plain);
+        }
+    }
+}
+
+#[test]
+fn many_small_products_are_each_their_own() {
+    let size = Size { m: 19, n: 21, k: 23 };
+    let (a, b) = (numbers(5 * 19 * 23, 1), numbers(5 * 21 * 23, 2));
+    for isa in Isa::available() {
+        let side = |data, rows, along| Side { data, rows: Rows::Every(rows), along };
+        let sides = |i: usize| {
+            (
+                side(&a[i * 19 * 23..][..19 * 23], 23, Along::Kept),
+                side(&b[i * 21 * 23..][..21 * 23], 21, Along::Contracted),
+            )
+        };
+        let mut all = vec![0.0; 5 * 19 * 21];
+        multiply_many(isa, size, 5, sides, &mut all);
+        for (i, c) in all.chunks(19 * 21).enumerate() {
+            let mut alone = vec![0.0; 19 * 21];
+            multiply(isa, size, sides(i).0, sides(i).1, None, false, &mut alone);
+            assert_eq!(c, alone, "{isa}");
+        }
+    }
+}
+
+/// How many threads there are changes no bit.
+#[test]
+fn threads_change_no_bit() {
+    for (m, n, k) in [(700, 96, 300), (96, 64, 5000), (600, 500, 1300)] {
+        let size = Size { m, n, k };
+        let a = Given::new(m, k, Along::Contracted, 0, false, 1);
+        let b = Given::new(n, k, Along::Contracted, 0, false, 2);
+        for isa in Isa::available() {
+            let with = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let mut c = vec![0.0; m * n];
+                pool.install(|| multiply(isa, size, a.side(), b.side(), None, false, &mut c));
+                c
+            };
+            let one = with(1);
+            assert!(with(2) == one && with(3) == one, "{isa} {size:?}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "the left side: 3 rows of 4 do not lie within 11 elements")]
+fn a_side_that_is_too_short_is_refused() {
+    let (a, b) = ([0.0; 11], [0.0; 8]);
+    let side = |data| Side { data, rows: Rows::Every(4), along: Along::Kept };
+    multiply(Isa::Portable, Size { m: 3, n: 2, k: 4 }, side(&a), side(&b), None, false, &mut [0.0; 6]);
+}
