@@ -1,1 +1,136 @@
-//! Convolutions, forward and backward.
+//! Convolutions of NCHW images with OIHW kernels, forward and backward.
+//!
+//! A band of output rows is a correlation `out[o][q] = sum_k w[o][k] source[offset_k + q]`: the source's rows are staged behind each
+//! other with the padding between them, strided ones apart by phase, so that every element of the kernel becomes one offset and q
+//! runs on over row ends. What is computed at the few places between two rows is thrown away. The gradient of the input is the same
+//! correlation of the cotangent, one for each phase of a strided image. The gradient of the kernel sums over q instead: with few
+//! channels in lanes ([`lanes`]), with many as a matrix product ([`columns`]). A kernel that covers its whole image is a plain
+//! matrix product ([`whole`]).
+
+mod columns;
+mod correlate;
+mod grid;
+mod lanes;
+mod stage;
+#[cfg(test)]
+mod tests;
+mod tile;
+mod whole;
+
+use crate::{
+    convolution::grid::{Grid, Pass, Path, plan},
+    simd::Isa,
+};
+
+/// The sizes of a convolution: images `[batch, channels, height, width]`, kernel `[out_channels, channels / groups, kernel]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Convolution {
+    pub batch: usize,
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    pub out_channels: usize,
+    /// Height and width, as everything below.
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    /// Zeros on both sides.
+    pub padding: [usize; 2],
+    /// Distance of the kernel's elements.
+    pub dilation: [usize; 2],
+    /// Independent groups of channels.
+    pub groups: usize,
+}
+
+impl Convolution {
+    /// Rows of the result.
+    ///
+    /// # Panics
+    /// When the dilated kernel does not fit into the padded image.
+    pub fn out_height(&self) -> usize {
+        self.outputs(0, self.height)
+    }
+
+    /// Columns of the result.
+    ///
+    /// # Panics
+    /// When the dilated kernel does not fit into the padded image.
+    pub fn out_width(&self) -> usize {
+        self.outputs(1, self.width)
+    }
+
+    /// Of one pass, a product and its sum counted as two, products with padding included.
+    pub fn flops(&self) -> u64 {
+        let outputs = self.batch * self.out_channels * self.out_height() * self.out_width();
+        2 * outputs as u64 * (self.channels / self.groups * self.kernel[0] * self.kernel[1]) as u64
+    }
+
+    fn outputs(&self, axis: usize, size: usize) -> usize {
+        let span = self.dilation[axis] * (self.kernel[axis] - 1) + 1;
+        let padded = size + 2 * self.padding[axis];
+        assert!(span <= padded, "a kernel over {span} positions does not fit into {padded}");
+        (padded - span) / self.stride[axis] + 1
+    }
+
+    fn image_len(&self) -> usize {
+        self.batch * self.channels * self.height * self.width
+    }
+
+    fn kernel_len(&self) -> usize {
+        self.out_channels * (self.channels / self.groups) * self.kernel[0] * self.kernel[1]
+    }
+
+    fn out_len(&self) -> usize {
+        self.batch * self.out_channels * self.out_height() * self.out_width()
+    }
+
+    fn check(&self, x: usize, kernel: usize, out: usize) {
+        let pairs = [self.kernel, self.stride, self.dilation];
+        assert!(self.groups > 0 && pairs.iter().flatten().all(|&d| d > 0), "a size of the window is zero: {self:?}");
+        let divides = self.channels.is_multiple_of(self.groups) && self.out_channels.is_multiple_of(self.groups);
+        assert!(divides, "the groups do not divide the channels: {self:?}");
+        assert_eq!(x, self.image_len(), "the images have another size");
+        assert_eq!(kernel, self.kernel_len(), "the kernel has another size");
+        assert_eq!(out, self.out_len(), "the result has another size");
+    }
+}
+
+/// The convolution: x `[n, c, h, w]`, kernel `[o, c / groups, kh, kw]`, bias `[o]` if any, out `[n, o, h', w']`, all dense row-major.
+///
+/// # Panics
+/// When a slice has another size than the shape says.
+pub fn forward(isa: Isa, shape: &Convolution, x: &[f32], kernel: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+    shape.check(x.len(), kernel.len(), out.len());
+    assert!(bias.is_none_or(|b| b.len() == shape.out_channels), "the bias has another size");
+    match plan(shape, Pass::Forward) {
+        Path::Nothing => out.fill(0.0),
+        Path::Whole => whole::forward(isa, shape, x, kernel, bias, out),
+        _ => correlate::correlate(isa, &Grid::forward(shape), x, kernel, bias, out),
+    }
+}
+
+/// The cotangent of x: kernel `[o, c / groups, kh, kw]`, grad_out `[n, o, h', w']`, grad_x `[n, c, h, w]`.
+///
+/// # Panics
+/// When a slice has another size than the shape says.
+pub fn input_grad(isa: Isa, shape: &Convolution, kernel: &[f32], grad_out: &[f32], grad_x: &mut [f32]) {
+    shape.check(grad_x.len(), kernel.len(), grad_out.len());
+    match plan(shape, Pass::InputGrad) {
+        Path::Nothing => grad_x.fill(0.0),
+        Path::Whole => whole::input_grad(isa, shape, kernel, grad_out, grad_x),
+        _ => correlate::correlate(isa, &Grid::adjoint(shape), grad_out, kernel, None, grad_x),
+    }
+}
+
+/// The cotangent of the kernel: x `[n, c, h, w]`, grad_out `[n, o, h', w']`, grad_kernel `[o, c / groups, kh, kw]`.
+///
+/// # Panics
+/// When a slice has another size than the shape says.
+pub fn kernel_grad(isa: Isa, shape: &Convolution, x: &[f32], grad_out: &[f32], grad_kernel: &mut [f32]) {
+    shape.check(x.len(), grad_kernel.len(), grad_out.len());
+    match plan(shape, Pass::KernelGrad) {
+        Path::Nothing => grad_kernel.fill(0.0),
+        Path::Whole => whole::kernel_grad(isa, shape, x, grad_out, grad_kernel),
+        Path::Columns => columns::kernel_grad(isa, &Grid::forward(shape), x, grad_out, grad_kernel),
+        _ => lanes::kernel_grad(isa, &Grid::forward(shape), x, grad_out, grad_kernel),
+    }
+}

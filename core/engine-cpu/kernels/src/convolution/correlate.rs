@@ -1,0 +1,282 @@
+//! Correlations: the forward pass, and the gradient of the input.
+
+use rayon::prelude::*;
+
+use super::{
+    grid::{Axis, Grid},
+    stage::{Offsets, copy, stage},
+    tile::{Panel, Panels, Terms, WIDEST, sweep},
+};
+use crate::{
+    shared::{Scratch, SharedMut},
+    simd::{Isa, Kernel, Simd},
+};
+
+/// Staged floats of a band: a quarter of a usual second cache, since the kernel and the results pass through it too.
+const STAGED: usize = 64 * 1024;
+/// Pieces of work that there should be at least, whatever the number of threads.
+const PIECES: usize = 16;
+/// Multiply-adds of a task at least: below, handing it out would cost too much.
+const TASK: usize = 1 << 18;
+
+/// `out[n][o] = sum over c and the kernel's elements of source`, for either pass.
+pub fn correlate(isa: Isa, grid: &Grid, source: &[f32], kernel: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+    isa.run(Correlate { grid, source, kernel, bias, out: SharedMut::new(out) });
+}
+
+struct Correlate<'a> {
+    grid: &'a Grid,
+    source: &'a [f32],
+    kernel: &'a [f32],
+    bias: Option<&'a [f32]>,
+    out: SharedMut<'a, f32>,
+}
+
+impl Kernel for Correlate<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Correlate { grid, source, kernel, bias, out } = self;
+        let outputs = grid.axes[0].outputs;
+        let images = grid.batch * grid.groups;
+        let rows = grid.band(STAGED, (outputs * images).div_ceil(PIECES));
+        let bands = outputs.div_ceil(rows);
+        let panels = Panels::of::<S>(grid.outs);
+
+        let mut packed = Scratch::new(grid.groups * grid.kernel_len());
+        let to = SharedMut::new(&mut packed);
+        let count = panels.count().max(1);
+        let units = grid.groups * count;
+        let each = TASK.div_ceil(8 * (grid.kernel_len() / count).max(1));
+        (0..units.div_ceil(each)).into_par_iter().for_each(|task| {
+            for unit in task * each..units.min((task + 1) * each) {
+                pack(grid, kernel, unit / count, panels.get(unit % count), to);
+            }
+        });
+
+        let plane = grid.plane(rows);
+        let staged = offsets(grid, plane, grid.planes() * plane);
+        let near = grid.stands().then(|| offsets(grid, 0, grid.source_len()));
+        // With few bands the panels are shared out as well; each of these tasks stages its band anew.
+        let shares = PIECES.div_ceil((images * bands).max(1)).clamp(1, count);
+        let job = Job {
+            grid,
+            source,
+            packed: &packed,
+            bias,
+            out,
+            rows,
+            bands,
+            plane,
+            staged: staged.get(),
+            near: near.as_ref().map(Offsets::get),
+            shares,
+        };
+        let items = images * bands * shares;
+        let work = grid.kernel_len() * grid.positions(rows) / shares;
+        let each = TASK.div_ceil(work.max(1));
+        (0..items.div_ceil(each)).into_par_iter().for_each(|task| {
+            S::ISA.run(Task { job: &job, from: task * each, to: items.min((task + 1) * each) });
+        });
+    }
+}
+
+/// Where each class's taps read, class by class, source channels outermost: `apart` floats lie between those.
+fn offsets(grid: &Grid, plane: usize, apart: usize) -> Offsets {
+    let mut offsets = Offsets::new(grid.sources * grid.taps());
+    let mut to = offsets.get_mut().iter_mut();
+    for_each_class(grid, |class, _| {
+        for channel in 0..grid.sources {
+            for (_, row) in grid.axes[0].taps(class[0]) {
+                for (_, column) in grid.axes[1].taps(class[1]) {
+                    let at = channel * apart + grid.offset(plane, row, column);
+                    *to.next().expect("each tap has one class") = at.try_into().expect("an image is below 16 GiB");
+                }
+            }
+        }
+    });
+    offsets
+}
+
+/// Every class of outputs and the number of its taps.
+#[inline(always)]
+fn for_each_class(grid: &Grid, mut f: impl FnMut([usize; 2], usize)) {
+    let count = |axis: &Axis, class| axis.taps(class).count();
+    for row in 0..grid.axes[0].classes {
+        for column in 0..grid.axes[1].classes {
+            f([row, column], count(&grid.axes[0], row) * count(&grid.axes[1], column));
+        }
+    }
+}
+
+/// A panel's numbers of every class, its outputs side by side.
+fn pack(grid: &Grid, kernel: &[f32], group: usize, panel: Panel, to: SharedMut<'_, f32>) {
+    let len = grid.kernel_len();
+    let kernel = &kernel[group * len..][..len];
+    let mut start = group * len;
+    for_each_class(grid, |class, taps| {
+        let steps = grid.sources * taps;
+        // SAFETY: nobody else packs this panel of this group and class.
+        let to = unsafe { to.part(start + panel.first * steps, panel.width * steps) };
+        let mut step = 0;
+        for channel in 0..grid.sources {
+            for (a, _) in grid.axes[0].taps(class[0]) {
+                for (b, _) in grid.axes[1].taps(class[1]) {
+                    let at = channel * grid.source_stride + a * grid.axes[1].kernel + b;
+                    for o in 0..panel.width {
+                        to[step * panel.width + o] = kernel[(panel.first + o) * grid.out_stride + at];
+                    }
+                    step += 1;
+                }
+            }
+        }
+        start += grid.outs * steps;
+    });
+}
+
+struct Job<'a> {
+    grid: &'a Grid,
+    source: &'a [f32],
+    packed: &'a [f32],
+    bias: Option<&'a [f32]>,
+    out: SharedMut<'a, f32>,
+    /// Rows of a band.
+    rows: usize,
+    bands: usize,
+    plane: usize,
+    staged: &'a [u32],
+    /// Offsets in the source itself, where it may be read without staging.
+    near: Option<&'a [u32]>,
+    /// Tasks that share a band's panels.
+    shares: usize,
+}
+
+struct Task<'a> {
+    job: &'a Job<'a>,
+    from: usize,
+    to: usize,
+}
+
+impl Kernel for Task<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let job = self.job;
+        let grid = job.grid;
+        let room = vectors::<S>(grid.positions(job.rows)) * S::LANES;
+        let mut band = Scratch::new(grid.sources * grid.planes() * job.plane);
+        let mut sums = Scratch::new(Panels::of::<S>(grid.outs).most() * room);
+        for item in self.from..self.to {
+            let (share, item) = (item % job.shares, item / job.shares);
+            let (index, image) = (item % job.bands, item / job.bands);
+            let first = index * job.rows;
+            let rows = job.rows.min(grid.axes[0].outputs - first);
+            let channels = image * grid.sources;
+            let positions = vectors::<S>(grid.positions(rows)) * S::LANES;
+
+            let start = channels * grid.source_len() + first * grid.axes[1].source;
+            let reach = grid.axes[0].span * grid.pitch + grid.axes[1].span;
+            let end = start + (grid.sources.max(1) - 1) * grid.source_len() + positions + reach;
+            let (source, offsets) = match job.near {
+                Some(near) if end <= job.source.len() => (job.source[start..].as_ptr(), near),
+                _ => {
+                    for c in 0..grid.sources {
+                        let channel = &job.source[(channels + c) * grid.source_len()..][..grid.source_len()];
+                        let to = &mut band[c * grid.planes() * job.plane..][..grid.planes() * job.plane];
+                        // SAFETY: both slices have the lengths that are asked for.
+                        unsafe { stage(s, grid, channel.as_ptr(), first, rows, job.plane, to.as_mut_ptr()) };
+                    }
+                    (band.as_ptr(), job.staged)
+                }
+            };
+            let piece = Piece { image, first, rows, share };
+            // SAFETY: the positions of this band, as many as `source` holds behind each offset.
+            unsafe { piece.run(s, job, source, offsets, &mut sums) };
+        }
+    }
+}
+
+fn vectors<S: Simd>(positions: usize) -> usize {
+    positions.div_ceil(S::LANES)
+}
+
+/// A band of one image and group, and a share of its panels.
+struct Piece {
+    /// Image and group.
+    image: usize,
+    first: usize,
+    rows: usize,
+    share: usize,
+}
+
+impl Piece {
+    /// # Safety
+    /// `source` is valid for the band's positions, in whole vectors, behind every offset.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, s: S, job: &Job<'_>, source: *const f32, offsets: &[u32], sums: &mut [f32]) {
+        let grid = job.grid;
+        let group = self.image % grid.groups;
+        let positions = grid.positions(self.rows);
+        let count = vectors::<S>(positions);
+        let panels = Panels::of::<S>(grid.outs);
+        let shared = (self.share * panels.count() / job.shares)..((self.share + 1) * panels.count() / job.shares);
+        // Where every position is an output, sums go where they belong at once.
+        let across = &grid.axes[1];
+        let whole = count * S::LANES == positions && grid.pitch == across.outputs;
+        let direct = whole && grid.axes.iter().all(|axis| axis.classes == 1 && axis.first == 0);
+        let (mut start, mut step) = (group * grid.kernel_len(), 0);
+        for_each_class(grid, |class, taps| {
+            let steps = grid.sources * taps;
+            for index in shared.clone() {
+                let panel = panels.get(index);
+                let weights = &job.packed[start + panel.first * steps..][..panel.width * steps];
+                let mut bias = [0.0; WIDEST];
+                if let Some(given) = job.bias {
+                    bias[..panel.width].copy_from_slice(&given[group * grid.outs + panel.first..][..panel.width]);
+                }
+                let target = (self.image * grid.outs + panel.first) * grid.target_len();
+                let out = job.out.at(target, panel.width * grid.target_len());
+                let (to, stride) = match direct {
+                    // SAFETY: the band's first row.
+                    true => (unsafe { out.add(self.first * across.target) }, grid.target_len()),
+                    false => (sums.as_mut_ptr(), count * S::LANES),
+                };
+                // SAFETY: the caller's promise; `to` has room for whole vectors of the panel's outputs.
+                unsafe {
+                    let offsets = &offsets[step..step + steps];
+                    let terms = Terms { source, offsets, weights: weights.as_ptr(), bias: &bias };
+                    sweep(s, panel.width, count, terms, to, stride);
+                    if !direct {
+                        for o in 0..panel.width {
+                            self.place(s, grid, class, to.add(o * stride), out.add(o * grid.target_len()));
+                        }
+                    }
+                }
+            }
+            start += grid.outs * steps;
+            step += steps;
+        });
+    }
+
+    /// Copies a channel's sums to the outputs that they are.
+    ///
+    /// # Safety
+    /// `sums` is valid for the band's positions, `to` for a channel of the target.
+    #[inline(always)]
+    unsafe fn place<S: Simd>(&self, s: S, grid: &Grid, class: [usize; 2], sums: *const f32, to: *mut f32) {
+        let [down, across] = &grid.axes;
+        let (low, high, y) = down.within(class[0], self.first, self.rows);
+        let (left, right, x) = across.within(class[1], 0, across.outputs);
+        for i in low..high {
+            // SAFETY: rows and columns lie within the target.
+            unsafe {
+                let from = sums.add(i * grid.pitch + left);
+                let to = to.add((y + (i - low) * down.classes) * across.target + x);
+                match across.classes {
+                    1 => copy(s, from, to, right - left),
+                    step => (0..right - left).for_each(|j| *to.add(j * step) = *from.add(j)),
+                }
+            }
+        }
+    }
+}

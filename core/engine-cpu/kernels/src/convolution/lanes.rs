@@ -1,0 +1,301 @@
+//! The gradient of a kernel of few channels: positions in lanes, a few outputs by a few elements of the kernel in registers.
+
+use rayon::prelude::*;
+
+use super::{
+    grid::Grid,
+    stage::{Offsets, spread, stage},
+};
+use crate::{
+    shared::{Scratch, SharedMut},
+    simd::{Isa, Kernel, Simd},
+};
+
+/// Staged floats of a band, at most: a quarter of a usual second cache.
+const STAGED: usize = 64 * 1024;
+/// Positions of a band, about: many, since sums are loaded and stored once a band; few, since the cotangents of a tile and the rows
+/// that it meets should stay in the first cache.
+const POSITIONS: usize = 1536;
+/// Pieces that sums are kept apart in, whatever the number of threads.
+const PIECES: usize = 16;
+
+/// `grad_kernel[o][k] = sum over n and q of cotangent[n][o][q] * source[n][offset_k + q]`.
+pub fn kernel_grad(isa: Isa, grid: &Grid, source: &[f32], cotangent: &[f32], grad_kernel: &mut [f32]) {
+    let rows = grid.band(STAGED, (POSITIONS / grid.pitch).max(1));
+    let bands = grid.axes[0].outputs.div_ceil(rows);
+    let items = grid.batch * bands;
+    let pieces = PIECES.div_ceil(grid.groups).min(items);
+    let plane = grid.plane(rows);
+    let offsets = offsets(grid, plane, grid.planes() * plane);
+    let near = grid.stands().then(|| self::offsets(grid, 0, grid.source_len()));
+    let len = grid.groups * grid.kernel_len();
+    let mut partial = Scratch::new(if pieces > 1 { pieces * len } else { 0 });
+    let out = match pieces {
+        1 => SharedMut::new(&mut *grad_kernel),
+        _ => SharedMut::new(&mut partial),
+    };
+    let job = Job {
+        grid,
+        source,
+        cotangent,
+        rows,
+        bands,
+        plane,
+        staged: offsets.get(),
+        near: near.as_ref().map(Offsets::get),
+        out,
+        pieces,
+    };
+    // A depthwise convolution has many groups of little work.
+    let work = grid.kernel_len() * grid.positions(rows) * items / pieces;
+    (0..pieces * grid.groups).into_par_iter().with_min_len((1usize << 18).div_ceil(work.max(1))).for_each(|task| {
+        isa.run(Task { job: &job, piece: task / grid.groups, group: task % grid.groups });
+    });
+    if pieces > 1 {
+        let partial = &*partial;
+        grad_kernel.par_chunks_mut(4096).enumerate().for_each(|(i, to)| {
+            to.copy_from_slice(&partial[i * 4096..][..to.len()]);
+            for piece in 1..pieces {
+                let from = &partial[piece * len + i * 4096..][..to.len()];
+                to.iter_mut().zip(from).for_each(|(t, f)| *t += f);
+            }
+        });
+    }
+}
+
+/// Where each element of the kernel reads, in the kernel's order; `apart` floats lie between channels.
+fn offsets(grid: &Grid, plane: usize, apart: usize) -> Offsets {
+    let mut offsets = Offsets::new(grid.sources * grid.taps());
+    let width = grid.axes[1].kernel;
+    for (k, to) in offsets.get_mut().iter_mut().enumerate() {
+        let (channel, element) = (k / grid.taps(), k % grid.taps());
+        let (row, column) = (grid.axes[0].tap(element / width), grid.axes[1].tap(element % width));
+        let at = channel * apart + grid.offset(plane, row, column);
+        *to = at.try_into().expect("an image is below 16 GiB");
+    }
+    offsets
+}
+
+struct Job<'a> {
+    grid: &'a Grid,
+    source: &'a [f32],
+    cotangent: &'a [f32],
+    rows: usize,
+    bands: usize,
+    plane: usize,
+    staged: &'a [u32],
+    /// Offsets in the source itself, where it may be read without staging.
+    near: Option<&'a [u32]>,
+    /// One kernel's gradient a piece.
+    out: SharedMut<'a, f32>,
+    pieces: usize,
+}
+
+/// A piece of the batch's bands, for one group.
+struct Task<'a> {
+    job: &'a Job<'a>,
+    piece: usize,
+    group: usize,
+}
+
+impl Kernel for Task<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Task { job, piece, group } = self;
+        let grid = job.grid;
+        let outputs = grid.axes[0].outputs * grid.axes[1].outputs;
+        let steps = grid.sources * grid.taps();
+        let mut band = Scratch::new(grid.sources * grid.planes() * job.plane);
+        let mut spaced = Scratch::new(grid.outs * grid.positions(job.rows).next_multiple_of(S::LANES));
+        // Sums are added up lane by lane; the lanes come together at the end.
+        let mut sums = Scratch::new(grid.outs * steps * S::LANES);
+        sums.fill(0.0);
+        let items = grid.batch * job.bands;
+        for item in piece * items / job.pieces..(piece + 1) * items / job.pieces {
+            let (image, first) = (item / job.bands * grid.groups + group, item % job.bands * job.rows);
+            let rows = job.rows.min(grid.axes[0].outputs - first);
+            let positions = grid.positions(rows);
+            let count = positions.next_multiple_of(S::LANES);
+
+            let channels = image * grid.sources;
+            let start = channels * grid.source_len() + first * grid.axes[1].source;
+            let reach = grid.axes[0].span * grid.pitch + grid.axes[1].span;
+            let end = start + (grid.sources.max(1) - 1) * grid.source_len() + count + reach;
+            let (x, offsets) = match job.near {
+                Some(near) if end <= job.source.len() && count == positions => (job.source[start..].as_ptr(), near),
+                _ => {
+                    for c in 0..grid.sources {
+                        let channel = &job.source[(channels + c) * grid.source_len()..][..grid.source_len()];
+                        let to = &mut band[c * grid.planes() * job.plane..][..grid.planes() * job.plane];
+                        // SAFETY: both slices have the lengths that are asked for.
+                        unsafe { stage(s, grid, channel.as_ptr(), first, rows, job.plane, to.as_mut_ptr()) };
+                    }
+                    (band.as_ptr(), job.staged)
+                }
+            };
+            let rows_of = |o: usize| {
+                let at = (image * grid.outs + o) * outputs + first * grid.axes[1].outputs;
+                &job.cotangent[at..at + rows * grid.axes[1].outputs]
+            };
+            let (g, stride) = if grid.pitch == grid.axes[1].outputs && count == positions {
+                (if grid.outs > 0 { rows_of(0).as_ptr() } else { std::ptr::null() }, outputs)
+            } else {
+                for o in 0..grid.outs {
+                    let to = &mut spaced[o * count..][..count];
+                    // SAFETY: `rows` rows there, `count` floats here.
+                    unsafe { spread(s, grid, rows_of(o).as_ptr(), rows, to.as_mut_ptr(), count) };
+                }
+                (spaced.as_ptr(), count)
+            };
+            let terms = Terms { x, offsets, g, stride, vectors: count / S::LANES };
+            let mut to = sums.as_mut_ptr();
+            for_each_tile::<S>(grid.outs, steps, |outs, taps| {
+                // SAFETY: positions in whole vectors are there behind every offset and in every row of cotangents; the tiles' sums
+                // lie one behind the other.
+                unsafe {
+                    tile(s, terms, outs, taps, to);
+                    to = to.add(outs.len * taps.len * S::LANES);
+                }
+            });
+        }
+        let at = (piece * grid.groups + group) * grid.kernel_len();
+        // SAFETY: nobody else writes this piece of this group.
+        let out = unsafe { job.out.part(at, grid.kernel_len()) };
+        let mut from = sums.as_ptr();
+        for_each_tile::<S>(grid.outs, steps, |outs, taps| {
+            for o in outs.first..outs.first + outs.len {
+                for k in taps.first..taps.first + taps.len {
+                    // SAFETY: in the order in which they were stored.
+                    unsafe {
+                        out[o * steps + k] = s.sum(s.load(from));
+                        from = from.add(S::LANES);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// A few outputs, or a few elements of the kernel.
+#[derive(Clone, Copy)]
+struct Few {
+    first: usize,
+    len: usize,
+}
+
+/// Cuts outputs and elements of the kernel into tiles, always in the same order.
+#[inline(always)]
+fn for_each_tile<S: Simd>(outs: usize, steps: usize, mut f: impl FnMut(Few, Few)) {
+    let mut o = Few { first: 0, len: 0 };
+    while o.first < outs {
+        o.len = (outs - o.first).min(4);
+        let most = across::<S>(o.len);
+        let mut k = Few { first: 0, len: 0 };
+        while k.first < steps {
+            let rest = steps - k.first;
+            k.len = [most, 4, 2, 1].into_iter().find(|&len| len <= rest && len <= most).unwrap_or(1);
+            f(o, k);
+            k.first += k.len;
+        }
+        o.first += o.len;
+    }
+}
+
+/// Elements of the kernel that a tile of so many outputs takes.
+const fn across<S: Simd>(outs: usize) -> usize {
+    match (S::REGISTERS, outs) {
+        (32, 4) => 6,
+        (32, _) => 8,
+        (16, 4) => 2,
+        (16, 3) => 3,
+        (16, 2) => 4,
+        (16, _) => 8,
+        _ => 1,
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Terms<'a> {
+    x: *const f32,
+    offsets: &'a [u32],
+    g: *const f32,
+    /// From one output's cotangents to the next.
+    stride: usize,
+    vectors: usize,
+}
+
+/// # Safety
+/// The terms are valid for `vectors` vectors behind the offsets of `taps` and for the cotangents of `outs`; `sums` for as many
+/// vectors as `outs` times `taps`.
+#[inline(always)]
+unsafe fn tile<S: Simd>(s: S, terms: Terms<'_>, outs: Few, taps: Few, sums: *mut f32) {
+    let offsets = &terms.offsets[taps.first..taps.first + taps.len];
+    // SAFETY: the caller's promises.
+    unsafe {
+        let g = terms.g.add(outs.first * terms.stride);
+        match (outs.len, taps.len) {
+            (4, 6) => block::<S, 4, 6>(s, terms, g, offsets, sums),
+            (4, 4) => block::<S, 4, 4>(s, terms, g, offsets, sums),
+            (4, 2) => block::<S, 4, 2>(s, terms, g, offsets, sums),
+            (4, 1) => block::<S, 4, 1>(s, terms, g, offsets, sums),
+            (3, 8) => block::<S, 3, 8>(s, terms, g, offsets, sums),
+            (3, 4) => block::<S, 3, 4>(s, terms, g, offsets, sums),
+            (3, 3) => block::<S, 3, 3>(s, terms, g, offsets, sums),
+            (3, 2) => block::<S, 3, 2>(s, terms, g, offsets, sums),
+            (3, 1) => block::<S, 3, 1>(s, terms, g, offsets, sums),
+            (2, 8) => block::<S, 2, 8>(s, terms, g, offsets, sums),
+            (2, 4) => block::<S, 2, 4>(s, terms, g, offsets, sums),
+            (2, 2) => block::<S, 2, 2>(s, terms, g, offsets, sums),
+            (2, 1) => block::<S, 2, 1>(s, terms, g, offsets, sums),
+            (1, 8) => block::<S, 1, 8>(s, terms, g, offsets, sums),
+            (1, 4) => block::<S, 1, 4>(s, terms, g, offsets, sums),
+            (1, 2) => block::<S, 1, 2>(s, terms, g, offsets, sums),
+            (1, 1) => block::<S, 1, 1>(s, terms, g, offsets, sums),
+            _ => unreachable!("no tile has this size"),
+        }
+    }
+}
+
+/// # Safety
+/// As for [`tile`]; K offsets.
+#[inline(always)]
+unsafe fn block<S: Simd, const O: usize, const K: usize>(
+    s: S,
+    terms: Terms<'_>,
+    g: *const f32,
+    offsets: &[u32],
+    sums: *mut f32,
+) {
+    let mut held = [[s.splat(0.0); K]; O];
+    let mut from = [terms.x; K];
+    // SAFETY: the caller's promises.
+    unsafe {
+        for (from, &offset) in from.iter_mut().zip(offsets) {
+            *from = from.add(offset as usize);
+        }
+        for (o, held) in held.iter_mut().enumerate() {
+            for (k, held) in held.iter_mut().enumerate() {
+                *held = s.load(sums.add((o * K + k) * S::LANES));
+            }
+        }
+        for v in 0..terms.vectors {
+            let at = v * S::LANES;
+            let mut y = [s.splat(0.0); O];
+            for (o, y) in y.iter_mut().enumerate() {
+                *y = s.load(g.add(o * terms.stride + at));
+            }
+            for k in 0..K {
+                let x = s.load(from[k].add(at));
+                for o in 0..O {
+                    held[o][k] = s.fma(y[o], x, held[o][k]);
+                }
+            }
+        }
+        for (o, held) in held.iter().enumerate() {
+            for (k, &held) in held.iter().enumerate() {
+                s.store(sums.add((o * K + k) * S::LANES), held);
+            }
+        }
+    }
+}

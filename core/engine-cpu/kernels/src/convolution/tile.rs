@@ -1,0 +1,165 @@
+//! Sums of a correlation in registers: a few outputs at a few vectors of positions.
+
+use crate::simd::Simd;
+
+/// Outputs that are packed side by side.
+#[derive(Clone, Copy, Debug)]
+pub struct Panel {
+    pub first: usize,
+    pub width: usize,
+}
+
+/// How the outputs of a group are cut into panels: as wide as the registers like, then 4, then what is left.
+#[derive(Clone, Copy, Debug)]
+pub struct Panels {
+    outs: usize,
+    most: usize,
+}
+
+/// The widest panel of any instruction set.
+pub const WIDEST: usize = 8;
+
+impl Panels {
+    pub fn of<S: Simd>(outs: usize) -> Panels {
+        Panels { outs, most: if S::REGISTERS == 32 { WIDEST } else { 4 } }
+    }
+
+    /// The width of the widest.
+    pub fn most(&self) -> usize {
+        self.most.min(self.outs)
+    }
+
+    pub fn count(&self) -> usize {
+        let rest = self.outs % self.most;
+        self.outs / self.most + rest / 4 + usize::from(!rest.is_multiple_of(4))
+    }
+
+    pub fn get(&self, index: usize) -> Panel {
+        let whole = self.outs / self.most;
+        let first = index.min(whole) * self.most + index.saturating_sub(whole) * 4;
+        let most = if index < whole { self.most } else { 4 };
+        Panel { first, width: most.min(self.outs - first) }
+    }
+}
+
+/// What is summed: output o at position q is `bias[o] + sum over k of weights[k][o] * source[offsets[k] + q]`.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    pub source: *const f32,
+    pub offsets: &'a [u32],
+    /// As many as outputs for each offset.
+    pub weights: *const f32,
+    pub bias: &'a [f32; WIDEST],
+}
+
+/// `vectors` vectors of positions for a panel of `width` outputs, `stride` apart at `to`.
+///
+/// # Safety
+/// `source` is valid for the positions behind each offset, `weights` for all of them, `to` for the outputs' positions.
+#[inline(always)]
+pub unsafe fn sweep<S: Simd>(s: S, width: usize, vectors: usize, terms: Terms<'_>, to: *mut f32, stride: usize) {
+    // Registers hold the sums, one vector of the source or one number of the kernel, and the smaller of the two sides.
+    // SAFETY: the caller's promises.
+    unsafe {
+        match (S::REGISTERS, width) {
+            (32, 8) => blocks::<S, 8, 3>(s, vectors, terms, to, stride),
+            (32, 4) => blocks::<S, 4, 6>(s, vectors, terms, to, stride),
+            (32, 3) => blocks::<S, 3, 8>(s, vectors, terms, to, stride),
+            (32, 2) => blocks::<S, 2, 8>(s, vectors, terms, to, stride),
+            (32, 1) => blocks::<S, 1, 8>(s, vectors, terms, to, stride),
+            (16, 4) => blocks::<S, 4, 3>(s, vectors, terms, to, stride),
+            (16, 3) => blocks::<S, 3, 4>(s, vectors, terms, to, stride),
+            (16, 2) => blocks::<S, 2, 5>(s, vectors, terms, to, stride),
+            (16, 1) => blocks::<S, 1, 8>(s, vectors, terms, to, stride),
+            (_, 4) => blocks::<S, 4, 1>(s, vectors, terms, to, stride),
+            (_, 3) => blocks::<S, 3, 1>(s, vectors, terms, to, stride),
+            (_, 2) => blocks::<S, 2, 2>(s, vectors, terms, to, stride),
+            (_, 1) => blocks::<S, 1, 4>(s, vectors, terms, to, stride),
+            _ => unreachable!("no panel has this width"),
+        }
+    }
+}
+
+/// # Safety
+/// As for [`sweep`].
+#[inline(always)]
+unsafe fn blocks<S: Simd, const O: usize, const P: usize>(
+    s: S,
+    vectors: usize,
+    terms: Terms<'_>,
+    to: *mut f32,
+    stride: usize,
+) {
+    let mut at = 0;
+    // SAFETY: the caller's promises; vectors from `at` on.
+    unsafe {
+        while vectors - at >= P {
+            tile::<S, O, P>(s, terms, at * S::LANES, to, stride);
+            at += P;
+        }
+        if P > 4 && vectors - at >= 4 {
+            tile::<S, O, 4>(s, terms, at * S::LANES, to, stride);
+            at += 4;
+        }
+        if P > 2 && vectors - at >= 2 {
+            tile::<S, O, 2>(s, terms, at * S::LANES, to, stride);
+            at += 2;
+        }
+        if P > 1 && vectors > at {
+            tile::<S, O, 1>(s, terms, at * S::LANES, to, stride);
+        }
+    }
+}
+
+/// # Safety
+/// As for [`sweep`], for P vectors from position `at` on.
+#[inline(always)]
+unsafe fn tile<S: Simd, const O: usize, const P: usize>(
+    s: S,
+    terms: Terms<'_>,
+    at: usize,
+    to: *mut f32,
+    stride: usize,
+) {
+    let mut sums = [[s.splat(0.0); P]; O];
+    for (sums, &bias) in sums.iter_mut().zip(terms.bias) {
+        *sums = [s.splat(bias); P];
+    }
+    // SAFETY: the caller's promises.
+    unsafe {
+        let source = terms.source.add(at);
+        let mut weights = terms.weights;
+        for &offset in terms.offsets {
+            let from = source.add(offset as usize);
+            if O >= P {
+                let mut x = [s.splat(0.0); P];
+                for (p, x) in x.iter_mut().enumerate() {
+                    *x = s.load(from.add(p * S::LANES));
+                }
+                for (o, sums) in sums.iter_mut().enumerate() {
+                    let w = s.splat(*weights.add(o));
+                    for (sum, &x) in sums.iter_mut().zip(&x) {
+                        *sum = s.fma(w, x, *sum);
+                    }
+                }
+            } else {
+                let mut w = [s.splat(0.0); O];
+                for (o, w) in w.iter_mut().enumerate() {
+                    *w = s.splat(*weights.add(o));
+                }
+                for p in 0..P {
+                    let x = s.load(from.add(p * S::LANES));
+                    for o in 0..O {
+                        sums[o][p] = s.fma(w[o], x, sums[o][p]);
+                    }
+                }
+            }
+            weights = weights.add(O);
+        }
+        for (o, sums) in sums.iter().enumerate() {
+            for (p, &sum) in sums.iter().enumerate() {
+                s.store(to.add(o * stride + at + p * S::LANES), sum);
+            }
+        }
+    }
+}
