@@ -85,7 +85,7 @@ impl Kernel for Correlate<'_> {
 fn offsets(grid: &Grid, plane: usize, apart: usize) -> Offsets {
     let mut offsets = Offsets::new(grid.sources * grid.taps());
     let mut to = offsets.get_mut().iter_mut();
-    for_each_class(grid, |class, _| {
+    for (class, _) in classes(grid) {
         for channel in 0..grid.sources {
             for (_, row) in grid.axes[0].taps(class[0]) {
                 for (_, column) in grid.axes[1].taps(class[1]) {
@@ -94,19 +94,19 @@ fn offsets(grid: &Grid, plane: usize, apart: usize) -> Offsets {
                 }
             }
         }
-    });
+    }
     offsets
 }
 
-/// Every class of outputs and the number of its taps.
-#[inline(always)]
-fn for_each_class(grid: &Grid, mut f: impl FnMut([usize; 2], usize)) {
+/// Every class of outputs and the number of its taps. An iterator, since vectors are not at home in closures: those are compiled
+/// without the instruction set of the function around them.
+fn classes(grid: &Grid) -> impl Iterator<Item = ([usize; 2], usize)> {
+    let [down, across] = &grid.axes;
     let count = |axis: &Axis, class| axis.taps(class).count();
-    for row in 0..grid.axes[0].classes {
-        for column in 0..grid.axes[1].classes {
-            f([row, column], count(&grid.axes[0], row) * count(&grid.axes[1], column));
-        }
-    }
+    (0..down.classes * across.classes).map(move |i| {
+        let class = [i / across.classes, i % across.classes];
+        (class, count(down, class[0]) * count(across, class[1]))
+    })
 }
 
 /// A panel's numbers of every class, its outputs side by side.
@@ -114,7 +114,7 @@ fn pack(grid: &Grid, kernel: &[f32], group: usize, panel: Panel, to: SharedMut<'
     let len = grid.kernel_len();
     let kernel = &kernel[group * len..][..len];
     let mut start = group * len;
-    for_each_class(grid, |class, taps| {
+    for (class, taps) in classes(grid) {
         let steps = grid.sources * taps;
         // SAFETY: nobody else packs this panel of this group and class.
         let to = unsafe { to.part(start + panel.first * steps, panel.width * steps) };
@@ -131,7 +131,7 @@ fn pack(grid: &Grid, kernel: &[f32], group: usize, panel: Panel, to: SharedMut<'
             }
         }
         start += grid.outs * steps;
-    });
+    }
 }
 
 struct Job<'a> {
@@ -225,7 +225,7 @@ impl Piece {
         let whole = count * S::LANES == positions && grid.pitch == across.outputs;
         let direct = whole && grid.axes.iter().all(|axis| axis.classes == 1 && axis.first == 0);
         let (mut start, mut step) = (group * grid.kernel_len(), 0);
-        for_each_class(grid, |class, taps| {
+        for (class, taps) in classes(grid) {
             let steps = grid.sources * taps;
             for index in shared.clone() {
                 let panel = panels.get(index);
@@ -255,7 +255,7 @@ impl Piece {
             }
             start += grid.outs * steps;
             step += steps;
-        });
+        }
     }
 
     /// Copies a channel's sums to the outputs that they are.

@@ -150,20 +150,20 @@ impl Kernel for Task<'_> {
             };
             let terms = Terms { x, offsets, g, stride, vectors: count / S::LANES };
             let mut to = sums.as_mut_ptr();
-            for_each_tile::<S>(grid.outs, steps, |outs, taps| {
+            for (outs, taps) in tiles::<S>(grid.outs, steps) {
                 // SAFETY: positions in whole vectors are there behind every offset and in every row of cotangents; the tiles' sums
                 // lie one behind the other.
                 unsafe {
                     tile(s, terms, outs, taps, to);
                     to = to.add(outs.len * taps.len * S::LANES);
                 }
-            });
+            }
         }
         let at = (piece * grid.groups + group) * grid.kernel_len();
         // SAFETY: nobody else writes this piece of this group.
         let out = unsafe { job.out.part(at, grid.kernel_len()) };
         let mut from = sums.as_ptr();
-        for_each_tile::<S>(grid.outs, steps, |outs, taps| {
+        for (outs, taps) in tiles::<S>(grid.outs, steps) {
             for o in outs.first..outs.first + outs.len {
                 for k in taps.first..taps.first + taps.len {
                     // SAFETY: in the order in which they were stored.
@@ -173,7 +173,7 @@ impl Kernel for Task<'_> {
                     }
                 }
             }
-        });
+        }
     }
 }
 
@@ -184,22 +184,19 @@ struct Few {
     len: usize,
 }
 
-/// Cuts outputs and elements of the kernel into tiles, always in the same order.
-#[inline(always)]
-fn for_each_tile<S: Simd>(outs: usize, steps: usize, mut f: impl FnMut(Few, Few)) {
-    let mut o = Few { first: 0, len: 0 };
-    while o.first < outs {
-        o.len = (outs - o.first).min(4);
-        let most = across::<S>(o.len);
-        let mut k = Few { first: 0, len: 0 };
-        while k.first < steps {
-            let rest = steps - k.first;
-            k.len = [most, 4, 2, 1].into_iter().find(|&len| len <= rest && len <= most).unwrap_or(1);
-            f(o, k);
-            k.first += k.len;
-        }
-        o.first += o.len;
-    }
+/// Outputs and elements of the kernel cut into tiles, always in the same order.
+fn tiles<S: Simd>(outs: usize, steps: usize) -> impl Iterator<Item = (Few, Few)> {
+    (0..outs).step_by(4).flat_map(move |first| {
+        let outs = Few { first, len: (outs - first).min(4) };
+        let most = across::<S>(outs.len);
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let (first, rest) = (next, steps - next);
+            let len = [most, 4, 2, 1].into_iter().find(|&len| len <= rest && len <= most)?;
+            next += len;
+            Some((outs, Few { first, len }))
+        })
+    })
 }
 
 /// Elements of the kernel that a tile of so many outputs takes.
