@@ -83,17 +83,20 @@ impl Kernel for Correlate<'_> {
 
 /// Where each class's taps read, class by class, source channels outermost: `apart` floats lie between those.
 fn offsets(grid: &Grid, plane: usize, apart: usize) -> Offsets {
+    assert!(grid.sources * apart.max(1) <= u32::MAX as usize, "offsets within an image are below 2^32");
     let mut offsets = Offsets::new(grid.sources * grid.taps());
-    let mut to = offsets.get_mut().iter_mut();
-    for (class, _) in classes(grid) {
-        for channel in 0..grid.sources {
-            for (_, row) in grid.axes[0].taps(class[0]) {
-                for (_, column) in grid.axes[1].taps(class[1]) {
-                    let at = channel * apart + grid.offset(plane, row, column);
-                    *to.next().expect("each tap has one class") = at.try_into().expect("an image is below 16 GiB");
-                }
+    let mut to = &mut *offsets.get_mut();
+    for (class, taps) in classes(grid) {
+        let (own, rest) = to.split_at_mut(grid.sources * taps);
+        let mut tap = 0;
+        for (_, row) in grid.axes[0].taps(class[0]) {
+            for (_, column) in grid.axes[1].taps(class[1]) {
+                let at = grid.offset(plane, row, column);
+                own[tap..].iter_mut().step_by(taps).enumerate().for_each(|(c, to)| *to = (c * apart + at) as u32);
+                tap += 1;
             }
         }
+        to = rest;
     }
     offsets
 }
@@ -118,16 +121,17 @@ fn pack(grid: &Grid, kernel: &[f32], group: usize, panel: Panel, to: SharedMut<'
         let steps = grid.sources * taps;
         // SAFETY: nobody else packs this panel of this group and class.
         let to = unsafe { to.part(start + panel.first * steps, panel.width * steps) };
-        let mut step = 0;
-        for channel in 0..grid.sources {
-            for (a, _) in grid.axes[0].taps(class[0]) {
-                for (b, _) in grid.axes[1].taps(class[1]) {
-                    let at = channel * grid.source_stride + a * grid.axes[1].kernel + b;
-                    for o in 0..panel.width {
-                        to[step * panel.width + o] = kernel[(panel.first + o) * grid.out_stride + at];
+        let mut tap = 0;
+        for (a, _) in grid.axes[0].taps(class[0]) {
+            for (b, _) in grid.axes[1].taps(class[1]) {
+                let from = &kernel[panel.first * grid.out_stride + a * grid.axes[1].kernel + b..];
+                for channel in 0..grid.sources {
+                    let to = &mut to[(channel * taps + tap) * panel.width..][..panel.width];
+                    for (o, to) in to.iter_mut().enumerate() {
+                        *to = from[channel * grid.source_stride + o * grid.out_stride];
                     }
-                    step += 1;
                 }
+                tap += 1;
             }
         }
         start += grid.outs * steps;

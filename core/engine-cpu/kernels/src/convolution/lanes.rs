@@ -65,13 +65,13 @@ pub fn kernel_grad(isa: Isa, grid: &Grid, source: &[f32], cotangent: &[f32], gra
 
 /// Where each element of the kernel reads, in the kernel's order; `apart` floats lie between channels.
 fn offsets(grid: &Grid, plane: usize, apart: usize) -> Offsets {
+    assert!(grid.sources * apart.max(1) <= u32::MAX as usize, "offsets within an image are below 2^32");
     let mut offsets = Offsets::new(grid.sources * grid.taps());
     let width = grid.axes[1].kernel;
     for (k, to) in offsets.get_mut().iter_mut().enumerate() {
         let (channel, element) = (k / grid.taps(), k % grid.taps());
         let (row, column) = (grid.axes[0].tap(element / width), grid.axes[1].tap(element % width));
-        let at = channel * apart + grid.offset(plane, row, column);
-        *to = at.try_into().expect("an image is below 16 GiB");
+        *to = (channel * apart + grid.offset(plane, row, column)) as u32;
     }
     offsets
 }
@@ -184,33 +184,35 @@ struct Few {
     len: usize,
 }
 
-/// Outputs and elements of the kernel cut into tiles, always in the same order.
+/// Outputs and elements of the kernel cut into tiles, the latter evenly; always in the same order.
 fn tiles<S: Simd>(outs: usize, steps: usize) -> impl Iterator<Item = (Few, Few)> {
     (0..outs).step_by(4).flat_map(move |first| {
         let outs = Few { first, len: (outs - first).min(4) };
-        let most = across::<S>(outs.len);
-        let mut next = 0;
-        std::iter::from_fn(move || {
-            let (first, rest) = (next, steps - next);
-            let len = [most, 4, 2, 1].into_iter().find(|&len| len <= rest && len <= most)?;
-            next += len;
-            Some((outs, Few { first, len }))
+        let count = steps.div_ceil(across::<S>(outs.len));
+        (0..count).map(move |i| {
+            let first = i * steps / count;
+            (outs, Few { first, len: (i + 1) * steps / count - first })
         })
     })
 }
 
-/// Elements of the kernel that a tile of so many outputs takes.
+/// Elements of the kernel that a tile of so many outputs takes. A few registers are left to the compiler: where it runs out of them
+/// it keeps a sum in memory, and each step then waits for it.
 const fn across<S: Simd>(outs: usize) -> usize {
     match (S::REGISTERS, outs) {
-        (32, 4) => 6,
-        (32, _) => 8,
+        (32, 4) => 5,
+        (32, 3) => 7,
+        (32, 2) => 8,
         (16, 4) => 2,
         (16, 3) => 3,
         (16, 2) => 4,
-        (16, _) => 8,
+        (16.., _) => MOST,
         _ => 1,
     }
 }
+
+/// Elements of the kernel in the longest tile.
+const MOST: usize = 9;
 
 #[derive(Clone, Copy)]
 struct Terms<'a> {
@@ -230,45 +232,47 @@ unsafe fn tile<S: Simd>(s: S, terms: Terms<'_>, outs: Few, taps: Few, sums: *mut
     let offsets = &terms.offsets[taps.first..taps.first + taps.len];
     // SAFETY: the caller's promises.
     unsafe {
-        let g = terms.g.add(outs.first * terms.stride);
-        match (outs.len, taps.len) {
-            (4, 6) => block::<S, 4, 6>(s, terms, g, offsets, sums),
-            (4, 4) => block::<S, 4, 4>(s, terms, g, offsets, sums),
-            (4, 2) => block::<S, 4, 2>(s, terms, g, offsets, sums),
-            (4, 1) => block::<S, 4, 1>(s, terms, g, offsets, sums),
-            (3, 8) => block::<S, 3, 8>(s, terms, g, offsets, sums),
-            (3, 4) => block::<S, 3, 4>(s, terms, g, offsets, sums),
-            (3, 3) => block::<S, 3, 3>(s, terms, g, offsets, sums),
-            (3, 2) => block::<S, 3, 2>(s, terms, g, offsets, sums),
-            (3, 1) => block::<S, 3, 1>(s, terms, g, offsets, sums),
-            (2, 8) => block::<S, 2, 8>(s, terms, g, offsets, sums),
-            (2, 4) => block::<S, 2, 4>(s, terms, g, offsets, sums),
-            (2, 2) => block::<S, 2, 2>(s, terms, g, offsets, sums),
-            (2, 1) => block::<S, 2, 1>(s, terms, g, offsets, sums),
-            (1, 8) => block::<S, 1, 8>(s, terms, g, offsets, sums),
-            (1, 4) => block::<S, 1, 4>(s, terms, g, offsets, sums),
-            (1, 2) => block::<S, 1, 2>(s, terms, g, offsets, sums),
-            (1, 1) => block::<S, 1, 1>(s, terms, g, offsets, sums),
-            _ => unreachable!("no tile has this size"),
+        let terms = Terms { g: terms.g.add(outs.first * terms.stride), offsets, ..terms };
+        match outs.len {
+            4 => line::<S, 4>(s, terms, sums),
+            3 => line::<S, 3>(s, terms, sums),
+            2 => line::<S, 2>(s, terms, sums),
+            _ => line::<S, 1>(s, terms, sums),
         }
     }
 }
 
 /// # Safety
-/// As for [`tile`]; K offsets.
+/// As for [`tile`], for O outputs and all offsets.
 #[inline(always)]
-unsafe fn block<S: Simd, const O: usize, const K: usize>(
-    s: S,
-    terms: Terms<'_>,
-    g: *const f32,
-    offsets: &[u32],
-    sums: *mut f32,
-) {
+unsafe fn line<S: Simd, const O: usize>(s: S, terms: Terms<'_>, sums: *mut f32) {
+    // Tiles that never occur need no code.
+    let len = terms.offsets.len().min(across::<S>(O));
+    // SAFETY: the caller's promises.
+    unsafe {
+        match len {
+            9 if across::<S>(O) >= 9 => block::<S, O, 9>(s, terms, sums),
+            8 if across::<S>(O) >= 8 => block::<S, O, 8>(s, terms, sums),
+            7 if across::<S>(O) >= 7 => block::<S, O, 7>(s, terms, sums),
+            6 if across::<S>(O) >= 6 => block::<S, O, 6>(s, terms, sums),
+            5 if across::<S>(O) >= 5 => block::<S, O, 5>(s, terms, sums),
+            4 if across::<S>(O) >= 4 => block::<S, O, 4>(s, terms, sums),
+            3 if across::<S>(O) >= 3 => block::<S, O, 3>(s, terms, sums),
+            2 if across::<S>(O) >= 2 => block::<S, O, 2>(s, terms, sums),
+            _ => block::<S, O, 1>(s, terms, sums),
+        }
+    }
+}
+
+/// # Safety
+/// As for [`line`], for K offsets.
+#[inline(always)]
+unsafe fn block<S: Simd, const O: usize, const K: usize>(s: S, terms: Terms<'_>, sums: *mut f32) {
     let mut held = [[s.splat(0.0); K]; O];
     let mut from = [terms.x; K];
     // SAFETY: the caller's promises.
     unsafe {
-        for (from, &offset) in from.iter_mut().zip(offsets) {
+        for (from, &offset) in from.iter_mut().zip(terms.offsets) {
             *from = from.add(offset as usize);
         }
         for (o, held) in held.iter_mut().enumerate() {
@@ -280,7 +284,7 @@ unsafe fn block<S: Simd, const O: usize, const K: usize>(
             let at = v * S::LANES;
             let mut y = [s.splat(0.0); O];
             for (o, y) in y.iter_mut().enumerate() {
-                *y = s.load(g.add(o * terms.stride + at));
+                *y = s.load(terms.g.add(o * terms.stride + at));
             }
             for k in 0..K {
                 let x = s.load(from[k].add(at));
