@@ -12,8 +12,8 @@ use crate::{
     simd::{Isa, Kernel, Simd},
 };
 
-/// Staged floats of a band: a quarter of a usual second cache, since the kernel and the results pass through it too.
-const STAGED: usize = 64 * 1024;
+/// Staged floats of a band: half of a usual second cache, since the kernel and the results pass through it too.
+const STAGED: usize = 128 * 1024;
 /// Pieces of work that there should be at least, whatever the number of threads.
 const PIECES: usize = 16;
 /// Multiply-adds of a task at least: below, handing it out would cost too much.
@@ -83,7 +83,7 @@ impl Kernel for Correlate<'_> {
 
 /// Where each class's taps read, class by class, source channels outermost: `apart` floats lie between those.
 fn offsets(grid: &Grid, plane: usize, apart: usize) -> Offsets {
-    assert!(grid.sources * apart.max(1) <= u32::MAX as usize, "offsets within an image are below 2^32");
+    assert!(grid.sources * apart <= u32::MAX as usize, "offsets within an image are below 2^32");
     let mut offsets = Offsets::new(grid.sources * grid.taps());
     let mut to = &mut *offsets.get_mut();
     for (class, taps) in classes(grid) {
@@ -92,7 +92,7 @@ fn offsets(grid: &Grid, plane: usize, apart: usize) -> Offsets {
         for (_, row) in grid.axes[0].taps(class[0]) {
             for (_, column) in grid.axes[1].taps(class[1]) {
                 let at = grid.offset(plane, row, column);
-                own[tap..].iter_mut().step_by(taps).enumerate().for_each(|(c, to)| *to = (c * apart + at) as u32);
+                own.iter_mut().skip(tap).step_by(taps).enumerate().for_each(|(c, to)| *to = (c * apart + at) as u32);
                 tap += 1;
             }
         }
@@ -180,7 +180,7 @@ impl Kernel for Task<'_> {
 
             let start = channels * grid.source_len() + first * grid.axes[1].source;
             let reach = grid.axes[0].span * grid.pitch + grid.axes[1].span;
-            let end = start + (grid.sources.max(1) - 1) * grid.source_len() + positions + reach;
+            let end = start + (grid.sources - 1) * grid.source_len() + positions + reach;
             let (source, offsets) = match job.near {
                 Some(near) if end <= job.source.len() => (job.source[start..].as_ptr(), near),
                 _ => {

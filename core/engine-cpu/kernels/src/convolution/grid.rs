@@ -1,6 +1,6 @@
 //! How a convolution's passes are laid out as correlations, and which way each is computed.
 
-use super::Convolution;
+use super::{Convolution, lanes};
 
 /// What is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Pass {
 /// How it is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
-    /// Nothing is summed: the result is empty or zero.
+    /// Nothing is summed: the result is empty, zero, or the bias.
     Nothing,
     /// The kernel covers the whole image: a matrix product.
     Whole,
@@ -29,16 +29,11 @@ pub enum Path {
 
 /// The path of a pass.
 pub fn plan(shape: &Convolution, pass: Pass) -> Path {
-    let (image, out) = (shape.image_len(), shape.out_len());
-    let nothing = match pass {
-        Pass::Forward => out == 0,
-        Pass::InputGrad | Pass::KernelGrad => image == 0 || out == 0,
-    };
-    if nothing {
+    if shape.image_len() == 0 || shape.out_len() == 0 {
         return Path::Nothing;
     }
     let covers = shape.kernel == [shape.height, shape.width] && shape.padding == [0, 0] && shape.groups == 1;
-    if covers && shape.dilation == [1, 1] && shape.channels > 0 {
+    if covers && shape.dilation == [1, 1] {
         return Path::Whole;
     }
     let grid = match pass {
@@ -47,8 +42,11 @@ pub fn plan(shape: &Convolution, pass: Pass) -> Path {
     };
     match pass {
         Pass::KernelGrad => {
-            // A tile's columns are outputs and its rows channels: with fewer, too much of it stays empty.
-            if grid.outs >= 24 && grid.equidistant().1 >= 8 { Path::Columns } else { Path::Lanes }
+            // A product's tile has outputs for columns and channels for rows: with fewer, too much of it stays empty.
+            let fills = grid.outs >= 24 && grid.equidistant().1 >= 8;
+            // Lanes pay for loading and storing every sum once a band.
+            let brief = grid.positions(lanes::band(&grid)) < 1000;
+            if fills && brief { Path::Columns } else { Path::Lanes }
         }
         _ if grid.stands() => Path::InPlace,
         _ => Path::Staged,
@@ -263,8 +261,7 @@ impl Grid {
 
     /// Whether rows follow each other in the source itself as they would when staged.
     pub fn stands(&self) -> bool {
-        self.sources > 0
-            && self.pitch == self.axes[1].source
+        self.pitch == self.axes[1].source
             && self.axes.iter().all(|axis| {
                 axis.step == 1 && axis.origin == 0 && axis.outputs + axis.span <= axis.source && axis.classes == 1
             })

@@ -11,17 +11,22 @@ use crate::{
     simd::{Isa, Kernel, Simd},
 };
 
-/// Staged floats of a band, at most: a quarter of a usual second cache.
-const STAGED: usize = 64 * 1024;
+/// Staged floats of a band, at most: half of a usual second cache.
+const STAGED: usize = 128 * 1024;
 /// Positions of a band, about: many, since sums are loaded and stored once a band; few, since the cotangents of a tile and the rows
 /// that it meets should stay in the first cache.
 const POSITIONS: usize = 1536;
 /// Pieces that sums are kept apart in, whatever the number of threads.
 const PIECES: usize = 16;
 
+/// Rows of a band.
+pub fn band(grid: &Grid) -> usize {
+    grid.band(STAGED, (POSITIONS / grid.pitch).max(1))
+}
+
 /// `grad_kernel[o][k] = sum over n and q of cotangent[n][o][q] * source[n][offset_k + q]`.
 pub fn kernel_grad(isa: Isa, grid: &Grid, source: &[f32], cotangent: &[f32], grad_kernel: &mut [f32]) {
-    let rows = grid.band(STAGED, (POSITIONS / grid.pitch).max(1));
+    let rows = band(grid);
     let bands = grid.axes[0].outputs.div_ceil(rows);
     let items = grid.batch * bands;
     let pieces = PIECES.div_ceil(grid.groups).min(items);
@@ -65,7 +70,7 @@ pub fn kernel_grad(isa: Isa, grid: &Grid, source: &[f32], cotangent: &[f32], gra
 
 /// Where each element of the kernel reads, in the kernel's order; `apart` floats lie between channels.
 fn offsets(grid: &Grid, plane: usize, apart: usize) -> Offsets {
-    assert!(grid.sources * apart.max(1) <= u32::MAX as usize, "offsets within an image are below 2^32");
+    assert!(grid.sources * apart <= u32::MAX as usize, "offsets within an image are below 2^32");
     let mut offsets = Offsets::new(grid.sources * grid.taps());
     let width = grid.axes[1].kernel;
     for (k, to) in offsets.get_mut().iter_mut().enumerate() {
@@ -121,7 +126,7 @@ impl Kernel for Task<'_> {
             let channels = image * grid.sources;
             let start = channels * grid.source_len() + first * grid.axes[1].source;
             let reach = grid.axes[0].span * grid.pitch + grid.axes[1].span;
-            let end = start + (grid.sources.max(1) - 1) * grid.source_len() + count + reach;
+            let end = start + (grid.sources - 1) * grid.source_len() + count + reach;
             let (x, offsets) = match job.near {
                 Some(near) if end <= job.source.len() && count == positions => (job.source[start..].as_ptr(), near),
                 _ => {
@@ -139,7 +144,7 @@ impl Kernel for Task<'_> {
                 &job.cotangent[at..at + rows * grid.axes[1].outputs]
             };
             let (g, stride) = if grid.pitch == grid.axes[1].outputs && count == positions {
-                (if grid.outs > 0 { rows_of(0).as_ptr() } else { std::ptr::null() }, outputs)
+                (rows_of(0).as_ptr(), outputs)
             } else {
                 for o in 0..grid.outs {
                     let to = &mut spaced[o * count..][..count];

@@ -102,7 +102,12 @@ pub fn forward(isa: Isa, shape: &Convolution, x: &[f32], kernel: &[f32], bias: O
     shape.check(x.len(), kernel.len(), out.len());
     assert!(bias.is_none_or(|b| b.len() == shape.out_channels), "the bias has another size");
     match plan(shape, Pass::Forward) {
-        Path::Nothing => out.fill(0.0),
+        Path::Nothing => {
+            let plane = shape.out_height() * shape.out_width();
+            for (i, out) in out.chunks_mut(plane.max(1)).enumerate() {
+                out.fill(bias.map_or(0.0, |b| b[i % shape.out_channels]));
+            }
+        }
         Path::Whole => whole::forward(isa, shape, x, kernel, bias, out),
         _ => correlate::correlate(isa, &Grid::forward(shape), x, kernel, bias, out),
     }

@@ -149,8 +149,8 @@ unsafe fn tile<S: Simd, const O: usize, const P: usize>(
                 }
                 for p in 0..P {
                     let x = s.load(from.add(p * S::LANES));
-                    for o in 0..O {
-                        sums[o][p] = s.fma(w[o], x, sums[o][p]);
+                    for (sums, &w) in sums.iter_mut().zip(&w) {
+                        sums[p] = s.fma(w, x, sums[p]);
                     }
                 }
             }
