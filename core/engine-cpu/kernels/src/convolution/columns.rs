@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Positions of a band, about: the panel of cotangents that a thread works on then fits into the first cache.
-const POSITIONS: usize = 320;
+const POSITIONS: usize = 224;
 /// Staged floats of the bands that are worked on together.
 const STAGED: usize = 256 * 1024;
 /// Pieces of work that there should be at least, whatever the number of threads.
