@@ -14,6 +14,8 @@ use crate::{
 
 /// Staged floats of a band: half of a usual second cache, since the kernel and the results pass through it too.
 const STAGED: usize = 128 * 1024;
+/// Positions of a strip, about.
+const STRIP: usize = 1024;
 /// Pieces of work that there should be at least, whatever the number of threads.
 const PIECES: usize = 16;
 /// Multiply-adds of a task at least: below, handing it out would cost too much.
@@ -167,7 +169,7 @@ impl Kernel for Task<'_> {
     fn run<S: Simd>(self, s: S) {
         let job = self.job;
         let grid = job.grid;
-        let room = vectors::<S>(grid.positions(job.rows)) * S::LANES;
+        let room = vectors::<S>(grid.positions(strip(grid).min(job.rows))) * S::LANES;
         let mut band = Scratch::new(grid.sources * grid.planes() * job.plane);
         let mut sums = Scratch::new(Panels::of::<S>(grid.outs).most() * room);
         for item in self.from..self.to {
@@ -176,11 +178,10 @@ impl Kernel for Task<'_> {
             let first = index * job.rows;
             let rows = job.rows.min(grid.axes[0].outputs - first);
             let channels = image * grid.sources;
-            let positions = vectors::<S>(grid.positions(rows)) * S::LANES;
 
             let start = channels * grid.source_len() + first * grid.axes[1].source;
             let reach = grid.axes[0].span * grid.pitch + grid.axes[1].span;
-            let end = start + (grid.sources - 1) * grid.source_len() + positions + reach;
+            let end = start + (grid.sources - 1) * grid.source_len() + grid.positions(rows) + S::LANES + reach;
             let (source, offsets) = match job.near {
                 Some(near) if end <= job.source.len() => (job.source[start..].as_ptr(), near),
                 _ => {
@@ -194,7 +195,7 @@ impl Kernel for Task<'_> {
                 }
             };
             let piece = Piece { image, first, rows, share };
-            // SAFETY: the positions of this band, as many as `source` holds behind each offset.
+            // SAFETY: planes reach a vector further than the positions of their rows, and so does the source itself here.
             unsafe { piece.run(s, job, source, offsets, &mut sums) };
         }
     }
@@ -204,7 +205,13 @@ fn vectors<S: Simd>(positions: usize) -> usize {
     positions.div_ceil(S::LANES)
 }
 
+/// Rows of outputs whose sums are kept aside at once, to be copied while they are in the first cache.
+fn strip(grid: &Grid) -> usize {
+    (STRIP / grid.pitch).max(1)
+}
+
 /// A band of one image and group, and a share of its panels.
+#[derive(Clone, Copy)]
 struct Piece {
     /// Image and group.
     image: usize,
@@ -215,18 +222,16 @@ struct Piece {
 
 impl Piece {
     /// # Safety
-    /// `source` is valid for the band's positions, in whole vectors, behind every offset.
+    /// `source` is valid for the band's positions, and a vector more, behind every offset.
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, s: S, job: &Job<'_>, source: *const f32, offsets: &[u32], sums: &mut [f32]) {
         let grid = job.grid;
         let group = self.image % grid.groups;
-        let positions = grid.positions(self.rows);
-        let count = vectors::<S>(positions);
         let panels = Panels::of::<S>(grid.outs);
         let shared = (self.share * panels.count() / job.shares)..((self.share + 1) * panels.count() / job.shares);
         // Where every position is an output, sums go where they belong at once.
         let across = &grid.axes[1];
-        let whole = count * S::LANES == positions && grid.pitch == across.outputs;
+        let whole = grid.positions(self.rows).is_multiple_of(S::LANES) && grid.pitch == across.outputs;
         let direct = whole && grid.axes.iter().all(|axis| axis.classes == 1 && axis.first == 0);
         let (mut start, mut step) = (group * grid.kernel_len(), 0);
         for (class, taps) in classes(grid) {
@@ -240,19 +245,27 @@ impl Piece {
                 }
                 let target = (self.image * grid.outs + panel.first) * grid.target_len();
                 let out = job.out.at(target, panel.width * grid.target_len());
-                let (to, stride) = match direct {
-                    // SAFETY: the band's first row.
-                    true => (unsafe { out.add(self.first * across.target) }, grid.target_len()),
-                    false => (sums.as_mut_ptr(), count * S::LANES),
-                };
-                // SAFETY: the caller's promise; `to` has room for whole vectors of the panel's outputs.
-                unsafe {
-                    let offsets = &offsets[step..step + steps];
-                    let terms = Terms { source, offsets, weights: weights.as_ptr(), bias: &bias };
-                    sweep(s, panel.width, count, terms, to, stride);
-                    if !direct {
+                let terms =
+                    Terms { source, offsets: &offsets[step..step + steps], weights: weights.as_ptr(), bias: &bias };
+                if direct {
+                    let count = grid.positions(self.rows) / S::LANES;
+                    // SAFETY: the caller's promise; the target's rows follow each other as the positions do.
+                    unsafe {
+                        sweep(s, panel.width, count, terms, out.add(self.first * across.target), grid.target_len());
+                    }
+                    continue;
+                }
+                for skip in (0..self.rows).step_by(strip(grid)) {
+                    let strip = Piece { first: self.first + skip, rows: strip(grid).min(self.rows - skip), ..*self };
+                    let count = vectors::<S>(grid.positions(strip.rows));
+                    let stride = count * S::LANES;
+                    // SAFETY: the caller's promise; `sums` has room for whole vectors of the panel's outputs.
+                    unsafe {
+                        let terms = Terms { source: source.add(skip * grid.pitch), ..terms };
+                        sweep(s, panel.width, count, terms, sums.as_mut_ptr(), stride);
                         for o in 0..panel.width {
-                            self.place(s, grid, class, to.add(o * stride), out.add(o * grid.target_len()));
+                            let sums = sums.as_ptr().add(o * stride);
+                            strip.place(s, grid, class, sums, out.add(o * grid.target_len()));
                         }
                     }
                 }
