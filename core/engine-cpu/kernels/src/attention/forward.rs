@@ -1,0 +1,121 @@
+//! The result.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{
+    HeadsMut, Inputs, Shape, block_rows, pack,
+    product::{Target, WIDTH, contract, outer},
+    softmax,
+};
+use crate::{
+    shared::Scratch,
+    simd::{Isa, Kernel, Simd},
+    tile::Left,
+};
+
+/// From so many matrices on, each is computed by one thread.
+const MANY: usize = 64;
+/// Operations of a task, about.
+const TASK_FLOPS: u64 = 4 << 20;
+
+pub fn run(isa: Isa, inputs: &Inputs<'_>, out: &HeadsMut<'_>) {
+    let shape = inputs.shape;
+    if shape.count == 0 || shape.queries == 0 {
+        return;
+    }
+    if shape.count < MANY {
+        // Rows do not depend on each other, so it makes no difference who computes them.
+        let rows = block_rows(shape);
+        let blocks = shape.queries.div_ceil(rows);
+        (0..shape.count * blocks).into_par_iter().for_each(|i| {
+            let (index, first) = (i / blocks, i % blocks * rows);
+            let rows = first..shape.queries.min(first + rows);
+            isa.run(Matrices { inputs, out, indices: index..index + 1, rows });
+        });
+        return;
+    }
+    let each = matrices_of_a_task(shape);
+    (0..shape.count.div_ceil(each)).into_par_iter().for_each(|task| {
+        let indices = task * each..shape.count.min((task + 1) * each);
+        isa.run(Matrices { inputs, out, indices, rows: 0..shape.queries });
+    });
+}
+
+/// Enough of them to be worth a task.
+pub fn matrices_of_a_task(shape: Shape) -> usize {
+    let flops = Shape { count: 1, ..shape }.flops();
+    (TASK_FLOPS / flops.max(1)).clamp(1, 64) as usize
+}
+
+/// Some rows of some matrices.
+struct Matrices<'a> {
+    inputs: &'a Inputs<'a>,
+    out: &'a HeadsMut<'a>,
+    indices: Range<usize>,
+    rows: Range<usize>,
+}
+
+impl Kernel for Matrices<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Matrices { inputs, out, indices, rows } = self;
+        let shape = inputs.shape;
+        let (block, stride) = (block_rows(shape), pack::stride::<S>(shape.keys));
+        let mut keys = Scratch::new(shape.width.min(WIDTH) * stride);
+        let mut values = Scratch::new(shape.keys * pack::stride::<S>(shape.value_width.min(WIDTH)));
+        let mut weights = Scratch::new(block * stride);
+        let mut factors = Scratch::new(block);
+        for index in indices {
+            for first in rows.clone().step_by(block) {
+                let count = block.min(rows.end - first);
+                // What fits at once stays packed for the next block.
+                let fresh = first == rows.start;
+                // SAFETY: the matrices have been checked, and the scratch has room for a block; nobody else writes these rows.
+                unsafe {
+                    outer(s, inputs.queries(index, first, count), inputs.keys(index), fresh, &mut keys, &mut weights);
+                    weigh(s, inputs, index, (first, count), &mut weights, &mut factors);
+                    let target = Target {
+                        data: out.row(index, first),
+                        stride: out.stride(),
+                        factors: factors.as_ptr(),
+                        factor_step: 1,
+                        add: false,
+                    };
+                    let left = Left { data: weights.as_ptr(), row: stride, step: 1 };
+                    contract(s, count, left, inputs.values(index), fresh, &mut values, target);
+                }
+            }
+        }
+    }
+}
+
+/// Scores to exponentials; `factors` make probabilities of them.
+///
+/// # Safety
+/// The matrices have been checked; `scores` and `factors` have room for the rows.
+#[inline(always)]
+unsafe fn weigh<S: Simd>(
+    s: S,
+    inputs: &Inputs<'_>,
+    index: usize,
+    rows: (usize, usize),
+    scores: &mut [f32],
+    factors: &mut [f32],
+) {
+    let keys = inputs.shape.keys;
+    let stride = pack::stride::<S>(keys);
+    for (i, factor) in factors[..rows.1].iter_mut().enumerate() {
+        // SAFETY: the caller's promises.
+        unsafe {
+            let row = scores.as_mut_ptr().add(i * stride);
+            let bias = inputs.bias_row(index, rows.0 + i);
+            let top = softmax::scores(s, row, keys, inputs.scale, bias);
+            let sum = softmax::exponentials(s, row, keys, top);
+            // Without keys there is nothing to divide.
+            *factor = if keys == 0 { 1.0 } else { 1.0 / sum };
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The gradients of some rows of some matrices.
+
+use std::ops::Range;
+
+use super::{
+    Heads, HeadsMut, Inputs, block_rows, pack,
+    product::{Target, WIDTH, contract, outer},
+    softmax,
+};
+use crate::{
+    shared::{Scratch, SharedMut},
+    simd::{Kernel, Simd},
+    tile::Left,
+};
+
+/// What all tasks share.
+pub struct Job<'a> {
+    pub inputs: &'a Inputs<'a>,
+    pub grad_out: Heads<'a>,
+    pub q: Option<&'a HeadsMut<'a>>,
+    pub k: Option<&'a HeadsMut<'a>>,
+    pub v: Option<&'a HeadsMut<'a>>,
+    /// Tasks that share a matrix, each with rows of its own.
+    pub parts: usize,
+    /// `[count, parts, keys, stride]`, where there is more than one part.
+    pub key_sums: SharedMut<'a, f32>,
+    pub value_sums: SharedMut<'a, f32>,
+    /// `[runs, queries, stride]`; empty where nobody wants the gradient of the bias.
+    pub bias_sums: SharedMut<'a, f32>,
+}
+
+/// Rows `rows` of the matrices that `members` has in its lower halves. Nobody else has the same run and part.
+pub struct Matrices<'a> {
+    pub job: &'a Job<'a>,
+    pub run: usize,
+    pub members: &'a [u64],
+    pub part: usize,
+    pub rows: Range<usize>,
+}
+
+impl Kernel for Matrices<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Matrices { job, run, members, part, rows } = self;
+        let shape = job.inputs.shape;
+        let block = block_rows(shape);
+        let stride = pack::stride::<S>(shape.keys);
+        let mut scratch = Pieces {
+            keys: Scratch::new(shape.width.min(WIDTH) * stride),
+            values: Scratch::new(shape.value_width.min(WIDTH) * stride),
+            plain: Scratch::new(
+                shape.keys.max(block) * pack::stride::<S>(shape.width.max(shape.value_width).min(WIDTH)),
+            ),
+            weights: Scratch::new(block * stride),
+            grads: Scratch::new(block * stride),
+        };
+        for (n, &member) in members.iter().enumerate() {
+            let index = (member & 0xffff_ffff) as usize;
+            // Once even without rows: sums over them are 0 then.
+            for first in (rows.start..rows.end.max(rows.start + 1)).step_by(block) {
+                let count = block.min(rows.end - first);
+                let biases = match job.bias_sums.is_empty() {
+                    true => std::ptr::null_mut(),
+                    false => job.bias_sums.at((run * shape.queries + first) * stride, count * stride),
+                };
+                let step = Step { index, first, count, fresh: first == rows.start, biases, add: n > 0 };
+                // SAFETY: the matrices have been checked; this task alone has these rows of dq and of the bias' sums, and these
+                // sums of dk and dv.
+                unsafe { gradients(s, job, &step, part, &mut scratch) };
+            }
+        }
+    }
+}
+
+/// A block of rows.
+struct Step {
+    index: usize,
+    first: usize,
+    count: usize,
+    /// The first of its matrix.
+    fresh: bool,
+    /// Sums of the gradient of the bias for these rows; null for none.
+    biases: *mut f32,
+    /// Whether there are such sums yet.
+    add: bool,
+}
+
+struct Pieces {
+    /// Keys and values, transposed.
+    keys: Scratch,
+    values: Scratch,
+    /// One matrix at a time, as it is.
+    plain: Scratch,
+    /// Probabilities, and their gradients.
+    weights: Scratch,
+    grads: Scratch,
+}
+
+/// # Safety
+/// The matrices have been checked; nobody else has these rows, or this part.
+#[inline(always)]
+unsafe fn gradients<S: Simd>(s: S, job: &Job<'_>, step: &Step, part: usize, scratch: &mut Pieces) {
+    let inputs = job.inputs;
+    let Step { index, first, count, fresh, biases, add } = *step;
+    let Pieces { keys, values, plain, weights, grads } = scratch;
+    let (shape, stride) = (inputs.shape, pack::stride::<S>(inputs.shape.keys));
+    // SAFETY: the caller's promises; the scratch has room for a block.
+    unsafe {
+        let queries = inputs.queries(index, first, count);
+        let given = job.grad_out.rows(index, (first, count), shape.value_width);
+        outer(s, queries, inputs.keys(index), fresh, keys, weights);
+        outer(s, given, inputs.values(index), fresh, values, grads);
+        for i in 0..count {
+            let (row, grad) = (weights.as_mut_ptr().add(i * stride), grads.as_mut_ptr().add(i * stride));
+            let top = softmax::scores(s, row, shape.keys, inputs.scale, inputs.bias_row(index, first + i));
+            let sum = softmax::exponentials(s, row, shape.keys, top);
+            let sums = if biases.is_null() { biases } else { biases.add(i * stride) };
+            softmax::gradient(s, row, grad, shape.keys, sum, sums, add);
+        }
+
+        if let Some(to) = job.v {
+            let target = Target { add: !fresh, ..sums::<S>(job, to, &job.value_sums, index, part, shape.value_width) };
+            let left = Left { data: weights.as_ptr(), row: 1, step: stride };
+            contract(s, shape.keys, left, given, true, plain, target);
+        }
+        if let Some(to) = job.q {
+            let target = Target {
+                data: to.row(index, first),
+                stride: to.stride(),
+                factors: &inputs.scale,
+                factor_step: 0,
+                add: false,
+            };
+            let left = Left { data: grads.as_ptr(), row: stride, step: 1 };
+            contract(s, count, left, inputs.keys(index), true, plain, target);
+        }
+        if let Some(to) = job.k {
+            let target = sums::<S>(job, to, &job.key_sums, index, part, shape.width);
+            let target = Target { add: !fresh, factors: &inputs.scale, ..target };
+            let left = Left { data: grads.as_ptr(), row: 1, step: stride };
+            contract(s, shape.keys, left, queries, true, plain, target);
+        }
+    }
+}
+
+/// Where dk or dv of a matrix goes: to the result, or to sums of this part.
+///
+/// # Safety
+/// There are this matrix and this part.
+#[inline(always)]
+unsafe fn sums<S: Simd>(
+    job: &Job<'_>,
+    to: &HeadsMut<'_>,
+    parts: &SharedMut<'_, f32>,
+    index: usize,
+    part: usize,
+    width: usize,
+) -> Target {
+    let (data, stride) = if job.parts == 1 {
+        // SAFETY: the caller's promise.
+        (unsafe { to.row(index, 0) }, to.stride())
+    } else {
+        let stride = pack::stride::<S>(width);
+        let size = job.inputs.shape.keys * stride;
+        (parts.at((index * job.parts + part) * size, size), stride)
+    };
+    Target { data, stride, factors: &1.0, factor_step: 0, add: false }
+}

@@ -1,0 +1,255 @@
+//! Products of packed pieces. The tiles are those of [`crate::tile`], but more shapes of them: the matrices here are so small that
+//! a tile of few rows at the end would cost what the others gain.
+
+use super::pack::{self, Source};
+use crate::{
+    simd::{Kernel, Simd},
+    tile::{Left, Right},
+};
+
+/// Columns of q, k or v that are packed at once: a wider matrix (the transposed attention of El-Nouby et al. 2021) goes by in pieces.
+pub const WIDTH: usize = 256;
+
+/// The pieces of an axis, at most [`WIDTH`] long: where they begin, and how long they are. There is one even of an axis of length 0,
+/// for a product over it is not nothing, but 0.
+#[inline(always)]
+fn pieces(width: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..width.max(1)).step_by(WIDTH).map(move |from| (from, WIDTH.min(width - from)))
+}
+
+/// `a b^T` to `to`, rows of whole vectors [`pack::stride`] apart.
+///
+/// # Safety
+/// Both sides are valid; `packed` has room for `b`, `to` for the product. `packed` is as the last call for this `b` left it, unless
+/// `fresh`.
+#[inline(always)]
+pub unsafe fn outer<S: Simd>(s: S, a: Source, b: Source, fresh: bool, packed: &mut [f32], to: &mut [f32]) {
+    let stride = pack::stride::<S>(b.rows);
+    let extent = Extent { rows: a.rows, columns: b.rows.next_multiple_of(S::LANES), depth: 0 };
+    for (from, depth) in pieces(b.columns) {
+        // SAFETY: the caller's promises.
+        unsafe {
+            let right = match fresh || b.columns > WIDTH {
+                true => pack::transpose(s, Source { data: b.data.add(from), columns: depth, ..b }, packed.as_mut_ptr()),
+                false => Right { data: packed.as_ptr(), stride },
+            };
+            let left = Left { data: a.data.add(from), row: a.stride, step: 1 };
+            let target = Target { data: to.as_mut_ptr(), stride, factors: &1.0, factor_step: 0, add: from > 0 };
+            multiply(s, Extent { depth, ..extent }, left, right, target);
+        }
+    }
+}
+
+/// `left right` to `target`, with `rows` rows, contracting the rows of `right`.
+///
+/// # Safety
+/// As for [`outer`].
+#[inline(always)]
+pub unsafe fn contract<S: Simd>(
+    s: S,
+    rows: usize,
+    left: Left,
+    right: Source,
+    fresh: bool,
+    packed: &mut [f32],
+    target: Target,
+) {
+    for (from, columns) in pieces(right.columns) {
+        // SAFETY: the caller's promises.
+        unsafe {
+            let packed = match fresh || right.columns > WIDTH {
+                true => pack::copy(s, Source { data: right.data.add(from), columns, ..right }, packed.as_mut_ptr()),
+                false => Right { data: packed.as_ptr(), stride: pack::stride::<S>(columns) },
+            };
+            let target = Target { data: target.data.add(from), ..target };
+            multiply(s, Extent { rows, columns, depth: right.rows }, left, packed, target);
+        }
+    }
+}
+
+/// Where sums go.
+#[derive(Clone, Copy)]
+pub struct Target {
+    pub data: *mut f32,
+    pub stride: usize,
+    /// Row i is multiplied with the number at `factors + i * factor_step`.
+    pub factors: *const f32,
+    pub factor_step: usize,
+    /// Added to what stands there, instead of replacing it.
+    pub add: bool,
+}
+
+/// `rows` by `columns`, contracting `depth`.
+#[derive(Clone, Copy)]
+struct Extent {
+    rows: usize,
+    columns: usize,
+    depth: usize,
+}
+
+/// `target = factor * left right`.
+///
+/// # Safety
+/// `left` is valid for `rows` rows and `depth` steps, `right` for `depth` rows of `columns` rounded up to whole vectors, `target` for
+/// `rows` rows of `columns`, its factors for each row. Nobody else touches the target meanwhile.
+#[inline(always)]
+unsafe fn multiply<S: Simd>(_: S, extent: Extent, left: Left, right: Right, target: Target) {
+    // A function of its own, once for each instruction set: the tiles are long.
+    S::ISA.run(Multiply { extent, left, right, target });
+}
+
+/// The promises of [`multiply`] hold for its fields.
+struct Multiply {
+    extent: Extent,
+    left: Left,
+    right: Right,
+    target: Target,
+}
+
+impl Kernel for Multiply {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Multiply { extent: Extent { rows, columns, depth }, left, right, target } = self;
+        if rows == 0 || columns == 0 {
+            return;
+        }
+        let vectors = columns.div_ceil(S::LANES);
+        let panels = vectors.div_ceil(most_vectors::<S>());
+        let mut vector = 0;
+        for panel in 0..panels {
+            let width = share(vectors, panels, panel);
+            let column = vector * S::LANES;
+            let columns = (width * S::LANES).min(columns - column);
+            let tiles = rows.div_ceil(most_rows::<S>(width));
+            let mut row = 0;
+            for tile in 0..tiles {
+                let height = share(rows, tiles, tile);
+                // SAFETY: rows and columns of the extent.
+                unsafe {
+                    let left = Left { data: left.data.add(row * left.row), ..left };
+                    let right = Right { data: right.data.add(column), ..right };
+                    let target = Target {
+                        data: target.data.add(row * target.stride + column),
+                        factors: target.factors.add(row * target.factor_step),
+                        ..target
+                    };
+                    any_tile(s, (height, width), (columns, depth), left, right, target);
+                }
+                row += height;
+            }
+            vector += width;
+        }
+    }
+}
+
+/// The size of part `index` where `whole` is cut into `parts` that differ by one at most.
+#[inline(always)]
+fn share(whole: usize, parts: usize, index: usize) -> usize {
+    whole / parts + usize::from(index < whole % parts)
+}
+
+/// Vectors of columns of a tile, at most.
+#[inline(always)]
+fn most_vectors<S: Simd>() -> usize {
+    match S::REGISTERS {
+        32 => 4,
+        16 => 2,
+        _ => 1,
+    }
+}
+
+/// Rows of a tile of so many vectors, at most: sums, a vector for each column and one for the left side's number fill the registers.
+#[inline(always)]
+fn most_rows<S: Simd>(vectors: usize) -> usize {
+    match (S::REGISTERS, vectors) {
+        (32, 4) => 6,
+        (32, 3) => 9,
+        (32, 2) => 14,
+        (32, _) => 14,
+        (16, 2) => 6,
+        (16, _) => 8,
+        _ => 4,
+    }
+}
+
+/// # Safety
+/// As for [`multiply`], for a tile's rows and columns.
+#[inline(always)]
+unsafe fn any_tile<S: Simd>(
+    s: S,
+    size: (usize, usize),
+    extent: (usize, usize),
+    left: Left,
+    right: Right,
+    target: Target,
+) {
+    let (rows, vectors) = size;
+    macro_rules! tiles {
+        ($vectors:literal: $($rows:literal)*) => {
+            match rows {
+                // SAFETY: the caller's promises.
+                $($rows => unsafe { tile::<S, $rows, $vectors>(s, extent, left, right, target) },)*
+                _ => unreachable!("no tile has as many rows"),
+            }
+        };
+    }
+    match (S::REGISTERS, vectors) {
+        (32, 4) => tiles!(4: 1 2 3 4 5 6),
+        (32, 3) => tiles!(3: 1 2 3 4 5 6 7 8 9),
+        (32, 2) => tiles!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        (32, 1) => tiles!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        (16, 2) => tiles!(2: 1 2 3 4 5 6),
+        (16, 1) => tiles!(1: 1 2 3 4 5 6 7 8),
+        (8, 1) => tiles!(1: 1 2 3 4),
+        _ => unreachable!("no tile has as many vectors"),
+    }
+}
+
+/// # Safety
+/// As for [`multiply`].
+#[inline(always)]
+unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    s: S,
+    extent: (usize, usize),
+    left: Left,
+    right: Right,
+    target: Target,
+) {
+    let (columns, depth) = extent;
+    let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
+    // SAFETY: the caller's promises.
+    unsafe {
+        let (mut from, mut to) = (left.data, right.data);
+        for _ in 0..depth {
+            let mut row = [s.splat(0.0); VECTORS];
+            for (v, x) in row.iter_mut().enumerate() {
+                *x = s.load(to.add(v * S::LANES));
+            }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = s.splat(*from.add(i * left.row));
+                for v in 0..VECTORS {
+                    sums[v] = s.fma(x, row[v], sums[v]);
+                }
+            }
+            from = from.wrapping_add(left.step);
+            to = to.wrapping_add(right.stride);
+        }
+        for (i, sums) in sums.iter().enumerate() {
+            let factor = s.splat(*target.factors.add(i * target.factor_step));
+            for (v, &sum) in sums.iter().enumerate() {
+                let at = target.data.add(i * target.stride + v * S::LANES);
+                // All vectors but the last are whole: there is no panel of fewer columns.
+                let count = columns - v * S::LANES;
+                if v + 1 < VECTORS || count >= S::LANES {
+                    let sum = if target.add { s.fma(sum, factor, s.load(at)) } else { s.mul(sum, factor) };
+                    s.store(at, sum);
+                } else {
+                    let before = s.load_first(at, count);
+                    let sum = if target.add { s.fma(sum, factor, before) } else { s.mul(sum, factor) };
+                    s.store_first(at, sum, count);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The softmax of a row of scores and its gradient, in place.
+
+use crate::simd::Simd;
+
+/// The numbers of lanes.
+static LANES: [f32; 16] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
+
+/// The lanes of the last vector of a row of `keys` that belong to it.
+#[inline(always)]
+fn rest<S: Simd>(s: S, keys: usize) -> S::M {
+    // SAFETY: no vector has more lanes.
+    let lanes = unsafe { s.load(LANES.as_ptr()) };
+    s.lt(lanes, s.splat((keys % S::LANES) as f32))
+}
+
+/// The greatest lane; lanes are no NaN.
+#[inline(always)]
+fn greatest<S: Simd>(s: S, x: S::F) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    // SAFETY: no vector has more lanes.
+    unsafe { s.store(lanes.as_mut_ptr(), x) };
+    let mut half = S::LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = if lanes[i] > lanes[i + half] { lanes[i] } else { lanes[i + half] };
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// 2^x for x that is at most 0 or NaN: within 2 units of the last place, 0 where the result would be subnormal. Sums of such numbers
+/// do not notice the difference, and processors are slow with subnormal ones.
+#[inline(always)]
+fn exp2<S: Simd>(s: S, x: S::F) -> S::F {
+    let n = s.floor(x);
+    let f = s.sub(x, n);
+    // 2^f = 1 + f p(f) on [0, 1], the relative error at most 9.4e-8: Lawson's algorithm.
+    let mut p = s.splat(1.867_133_3e-3);
+    for c in [9.017_023e-3, 5.579_991_6e-2, 2.401_644_4e-1, 6.931_513e-1, 1.0] {
+        p = s.fma(p, f, s.splat(c));
+    }
+    s.select(s.lt(x, s.splat(-126.0)), s.splat(0.0), s.scale(p, n))
+}
+
+/// `scale * row + bias`, -infinity behind the last key; the greatest of them, NaN aside.
+///
+/// # Safety
+/// `row` is valid for `keys` floats, rounded up to whole vectors; `bias` for `keys`, or it is null.
+#[inline(always)]
+pub unsafe fn scores<S: Simd>(s: S, row: *mut f32, keys: usize, scale: f32, bias: *const f32) -> f32 {
+    let whole = keys / S::LANES * S::LANES;
+    let scale = s.splat(scale);
+    let lowest = s.splat(f32::NEG_INFINITY);
+    let mut top = lowest;
+    // SAFETY: the caller's promises.
+    unsafe {
+        for j in (0..whole).step_by(S::LANES) {
+            let x = s.load(row.add(j));
+            let x = if bias.is_null() { s.mul(x, scale) } else { s.fma(x, scale, s.load(bias.add(j))) };
+            s.store(row.add(j), x);
+            top = s.max(x, top);
+        }
+        if whole < keys {
+            let x = s.load(row.add(whole));
+            let x = match bias.is_null() {
+                true => s.mul(x, scale),
+                false => s.fma(x, scale, s.load_first(bias.add(whole), keys - whole)),
+            };
+            let x = s.select(rest(s, keys), x, lowest);
+            s.store(row.add(whole), x);
+            top = s.max(x, top);
+        }
+    }
+    greatest(s, top)
+}
+
+/// `e^(x - top)` of each number of a row of [`scores`]; their sum.
+///
+/// # Safety
+/// `row` is valid for `keys` floats, rounded up to whole vectors.
+#[inline(always)]
+pub unsafe fn exponentials<S: Simd>(s: S, row: *mut f32, keys: usize, top: f32) -> f32 {
+    let (top, log2e) = (s.splat(top), s.splat(std::f32::consts::LOG2_E));
+    let mut sum = s.splat(0.0);
+    for j in (0..keys).step_by(S::LANES) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let e = exp2(s, s.mul(s.sub(s.load(row.add(j)), top), log2e));
+            s.store(row.add(j), e);
+            sum = s.add(sum, e);
+        }
+    }
+    s.sum(sum)
+}
+
+/// Turns [`exponentials`] into probabilities p, and their gradients g into those of the scores, `p * (g - sum(p * g))`. Adds the
+/// latter to `sums`, or writes them there first.
+///
+/// # Safety
+/// `row` and `grad` are valid for `keys` floats, rounded up to whole vectors, and so is `sums` unless it is null.
+#[inline(always)]
+pub unsafe fn gradient<S: Simd>(s: S, row: *mut f32, grad: *mut f32, keys: usize, sum: f32, sums: *mut f32, add: bool) {
+    let whole = keys / S::LANES * S::LANES;
+    let factor = s.splat(1.0 / sum);
+    let mut dot = s.splat(0.0);
+    // SAFETY: the caller's promises.
+    unsafe {
+        for j in (0..whole).step_by(S::LANES) {
+            let p = s.mul(s.load(row.add(j)), factor);
+            s.store(row.add(j), p);
+            dot = s.fma(p, s.load(grad.add(j)), dot);
+        }
+        if whole < keys {
+            let p = s.mul(s.load(row.add(whole)), factor);
+            s.store(row.add(whole), p);
+            // Behind the last key the gradient may be NaN: infinity times the zeros there.
+            let g = s.select(rest(s, keys), s.load(grad.add(whole)), s.splat(0.0));
+            s.store(grad.add(whole), g);
+            dot = s.fma(p, g, dot);
+        }
+        let dot = s.splat(s.sum(dot));
+        for j in (0..keys).step_by(S::LANES) {
+            let d = s.mul(s.load(row.add(j)), s.sub(s.load(grad.add(j)), dot));
+            s.store(grad.add(j), d);
+            if !sums.is_null() {
+                let sums = sums.add(j);
+                s.store(sums, if add { s.add(d, s.load(sums)) } else { d });
+            }
+        }
+    }
+}
