@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{
     grid::{Axis, Grid},
     stage::{Offsets, copy, stage},
-    tile::{Panel, Panels, Terms, WIDEST, sweep},
+    tile::{Panel, Panels, Sums, Terms, WIDEST, sweep},
 };
 use crate::{
     shared::{Scratch, SharedMut},
@@ -247,23 +247,25 @@ impl Piece {
                 let out = job.out.at(target, panel.width * grid.target_len());
                 let terms =
                     Terms { source, offsets: &offsets[step..step + steps], weights: weights.as_ptr(), bias: &bias };
+                let width = panel.width;
                 if direct {
-                    let count = grid.positions(self.rows) / S::LANES;
+                    let vectors = grid.positions(self.rows) / S::LANES;
                     // SAFETY: the caller's promise; the target's rows follow each other as the positions do.
                     unsafe {
-                        sweep(s, panel.width, count, terms, out.add(self.first * across.target), grid.target_len());
+                        let to = out.add(self.first * across.target);
+                        sweep::<S>(Sums { terms, width, vectors, to, stride: grid.target_len() });
                     }
                     continue;
                 }
                 for skip in (0..self.rows).step_by(strip(grid)) {
                     let strip = Piece { first: self.first + skip, rows: strip(grid).min(self.rows - skip), ..*self };
-                    let count = vectors::<S>(grid.positions(strip.rows));
-                    let stride = count * S::LANES;
+                    let vectors = vectors::<S>(grid.positions(strip.rows));
+                    let stride = vectors * S::LANES;
                     // SAFETY: the caller's promise; `sums` has room for whole vectors of the panel's outputs.
                     unsafe {
                         let terms = Terms { source: source.add(skip * grid.pitch), ..terms };
-                        sweep(s, panel.width, count, terms, sums.as_mut_ptr(), stride);
-                        for o in 0..panel.width {
+                        sweep::<S>(Sums { terms, width, vectors, to: sums.as_mut_ptr(), stride });
+                        for o in 0..width {
                             let sums = sums.as_ptr().add(o * stride);
                             strip.place(s, grid, class, sums, out.add(o * grid.target_len()));
                         }

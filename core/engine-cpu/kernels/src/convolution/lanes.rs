@@ -154,15 +154,9 @@ impl Kernel for Task<'_> {
                 (spaced.as_ptr(), count)
             };
             let terms = Terms { x, offsets, g, stride, vectors: count / S::LANES };
-            let mut to = sums.as_mut_ptr();
-            for (outs, taps) in tiles::<S>(grid.outs, steps) {
-                // SAFETY: positions in whole vectors are there behind every offset and in every row of cotangents; the tiles' sums
-                // lie one behind the other.
-                unsafe {
-                    tile(s, terms, outs, taps, to);
-                    to = to.add(outs.len * taps.len * S::LANES);
-                }
-            }
+            // SAFETY: positions in whole vectors are there behind every offset and in every row of cotangents, and as many vectors of
+            // sums as there are outputs times steps.
+            unsafe { add::<S>(terms, grid.outs, sums.as_mut_ptr()) };
         }
         let at = (piece * grid.groups + group) * grid.kernel_len();
         // SAFETY: nobody else writes this piece of this group.
@@ -201,11 +195,11 @@ fn tiles<S: Simd>(outs: usize, steps: usize) -> impl Iterator<Item = (Few, Few)>
     })
 }
 
-/// Elements of the kernel that a tile of so many outputs takes. A few registers are left to the compiler: where it runs out of them
-/// it keeps a sum in memory, and each step then waits for it.
+/// Elements of the kernel that a tile of so many outputs takes: registers hold its sums, the outputs' cotangents, and one vector of
+/// the source.
 const fn across<S: Simd>(outs: usize) -> usize {
     match (S::REGISTERS, outs) {
-        (32, 4) => 5,
+        (32, 4) => 6,
         (32, 3) => 7,
         (32, 2) => 8,
         (16, 4) => 2,
@@ -227,6 +221,38 @@ struct Terms<'a> {
     /// From one output's cotangents to the next.
     stride: usize,
     vectors: usize,
+}
+
+/// Adds a band's products to the sums, `outs` times as many vectors as there are offsets. Not inlined: where the compiler keeps
+/// numbers of the code around it in registers, too few are left, and a sum that is kept in memory makes each step wait for it.
+///
+/// # Safety
+/// The terms are valid for `vectors` vectors behind all offsets and in `outs` rows of cotangents.
+#[inline(never)]
+unsafe fn add<S: Simd>(terms: Terms<'_>, outs: usize, sums: *mut f32) {
+    S::ISA.run(Add { terms, outs, sums });
+}
+
+/// What [`add`] is asked for; its promises hold.
+struct Add<'a> {
+    terms: Terms<'a>,
+    outs: usize,
+    sums: *mut f32,
+}
+
+impl Kernel for Add<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut to = self.sums;
+        for (outs, taps) in tiles::<S>(self.outs, self.terms.offsets.len()) {
+            // SAFETY: the promises of `add`'s caller; the tiles' sums lie one behind the other.
+            unsafe {
+                tile(s, self.terms, outs, taps, to);
+                to = to.add(outs.len * taps.len * S::LANES);
+            }
+        }
+    }
 }
 
 /// # Safety

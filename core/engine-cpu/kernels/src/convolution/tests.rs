@@ -184,6 +184,20 @@ fn any_window_gives_the_sums() {
     }
 }
 
+/// Bands of several strips, and bands that are not all alike.
+#[test]
+fn wide_images_are_cut() {
+    for (channels, out_channels, kernel, stride, padding) in
+        [(3, 9, 3, 1, 1), (2, 5, 1, 1, 0), (3, 4, 2, 1, 0), (2, 3, 5, 2, 2), (10, 26, 3, 3, 0)]
+    {
+        for width in [336, 701] {
+            let c =
+                Convolution { height: 13, width, ..square([7, channels, 1, out_channels], kernel, stride, padding) };
+            check(&c);
+        }
+    }
+}
+
 #[test]
 fn one_pixel_is_an_image() {
     for (kernel, padding) in [(1, 0), (3, 1), (2, 1), (1, 2)] {

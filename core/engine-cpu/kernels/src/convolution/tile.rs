@@ -1,6 +1,6 @@
 //! Sums of a correlation in registers: a few outputs at a few vectors of positions.
 
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 
 /// Outputs that are packed side by side.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,12 @@ pub const WIDEST: usize = 8;
 
 impl Panels {
     pub fn of<S: Simd>(outs: usize) -> Panels {
-        Panels { outs, most: if S::REGISTERS == 32 { WIDEST } else { 4 } }
+        let most = match S::REGISTERS {
+            32 => WIDEST,
+            16 => 6,
+            _ => 4,
+        };
+        Panels { outs, most }
     }
 
     /// The width of the widest.
@@ -52,30 +57,57 @@ pub struct Terms<'a> {
     pub bias: &'a [f32; WIDEST],
 }
 
-/// `vectors` vectors of positions for a panel of `width` outputs, `stride` apart at `to`.
+/// Positions of a panel of outputs.
+#[derive(Clone, Copy)]
+pub struct Sums<'a> {
+    pub terms: Terms<'a>,
+    /// Outputs of the panel.
+    pub width: usize,
+    /// Vectors of positions.
+    pub vectors: usize,
+    pub to: *mut f32,
+    /// From one output's sums to the next.
+    pub stride: usize,
+}
+
+/// Computes a panel's sums. Not inlined: where the compiler keeps numbers of the code around it in registers, too few are left, and
+/// a sum that is kept in memory makes each step wait for it.
 ///
 /// # Safety
 /// `source` is valid for the positions behind each offset, `weights` for all of them, `to` for the outputs' positions.
-#[inline(always)]
-pub unsafe fn sweep<S: Simd>(s: S, width: usize, vectors: usize, terms: Terms<'_>, to: *mut f32, stride: usize) {
-    // Registers hold the sums, one vector of the source or one number of the kernel, and the smaller of the two sides.
-    // SAFETY: the caller's promises.
-    unsafe {
-        match (S::REGISTERS, width) {
-            (32, 8) => blocks::<S, 8, 3>(s, vectors, terms, to, stride),
-            (32, 4) => blocks::<S, 4, 6>(s, vectors, terms, to, stride),
-            (32, 3) => blocks::<S, 3, 8>(s, vectors, terms, to, stride),
-            (32, 2) => blocks::<S, 2, 8>(s, vectors, terms, to, stride),
-            (32, 1) => blocks::<S, 1, 8>(s, vectors, terms, to, stride),
-            (16, 4) => blocks::<S, 4, 3>(s, vectors, terms, to, stride),
-            (16, 3) => blocks::<S, 3, 4>(s, vectors, terms, to, stride),
-            (16, 2) => blocks::<S, 2, 5>(s, vectors, terms, to, stride),
-            (16, 1) => blocks::<S, 1, 8>(s, vectors, terms, to, stride),
-            (_, 4) => blocks::<S, 4, 1>(s, vectors, terms, to, stride),
-            (_, 3) => blocks::<S, 3, 1>(s, vectors, terms, to, stride),
-            (_, 2) => blocks::<S, 2, 2>(s, vectors, terms, to, stride),
-            (_, 1) => blocks::<S, 1, 4>(s, vectors, terms, to, stride),
-            _ => unreachable!("no panel has this width"),
+#[inline(never)]
+pub unsafe fn sweep<S: Simd>(sums: Sums<'_>) {
+    S::ISA.run(Sweep(sums));
+}
+
+/// What [`sweep`] is asked for; its promises hold.
+struct Sweep<'a>(Sums<'a>);
+
+impl Kernel for Sweep<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let sums = self.0;
+        // Registers hold the sums, one vector of the source or one number of the kernel, and the smaller of the two sides.
+        // SAFETY: the promises of `sweep`'s caller.
+        unsafe {
+            match (S::REGISTERS, sums.width) {
+                (32, 8) => blocks::<S, 8, 3>(s, sums),
+                (32, 4) => blocks::<S, 4, 6>(s, sums),
+                (32, 3) => blocks::<S, 3, 8>(s, sums),
+                (32, 2) => blocks::<S, 2, 8>(s, sums),
+                (32, 1) => blocks::<S, 1, 8>(s, sums),
+                (16, 6) => blocks::<S, 6, 2>(s, sums),
+                (16, 4) => blocks::<S, 4, 2>(s, sums),
+                (16, 3) => blocks::<S, 3, 4>(s, sums),
+                (16, 2) => blocks::<S, 2, 5>(s, sums),
+                (16, 1) => blocks::<S, 1, 8>(s, sums),
+                (_, 4) => blocks::<S, 4, 1>(s, sums),
+                (_, 3) => blocks::<S, 3, 1>(s, sums),
+                (_, 2) => blocks::<S, 2, 2>(s, sums),
+                (_, 1) => blocks::<S, 1, 4>(s, sums),
+                _ => unreachable!("no panel has this width"),
+            }
         }
     }
 }
@@ -83,30 +115,24 @@ pub unsafe fn sweep<S: Simd>(s: S, width: usize, vectors: usize, terms: Terms<'_
 /// # Safety
 /// As for [`sweep`].
 #[inline(always)]
-unsafe fn blocks<S: Simd, const O: usize, const P: usize>(
-    s: S,
-    vectors: usize,
-    terms: Terms<'_>,
-    to: *mut f32,
-    stride: usize,
-) {
+unsafe fn blocks<S: Simd, const O: usize, const P: usize>(s: S, sums: Sums<'_>) {
     let mut at = 0;
     // SAFETY: the caller's promises; vectors from `at` on.
     unsafe {
-        while vectors - at >= P {
-            tile::<S, O, P>(s, terms, at * S::LANES, to, stride);
+        while sums.vectors - at >= P {
+            tile::<S, O, P>(s, sums, at * S::LANES);
             at += P;
         }
-        if P > 4 && vectors - at >= 4 {
-            tile::<S, O, 4>(s, terms, at * S::LANES, to, stride);
+        if P > 4 && sums.vectors - at >= 4 {
+            tile::<S, O, 4>(s, sums, at * S::LANES);
             at += 4;
         }
-        if P > 2 && vectors - at >= 2 {
-            tile::<S, O, 2>(s, terms, at * S::LANES, to, stride);
+        if P > 2 && sums.vectors - at >= 2 {
+            tile::<S, O, 2>(s, sums, at * S::LANES);
             at += 2;
         }
-        if P > 1 && vectors > at {
-            tile::<S, O, 1>(s, terms, at * S::LANES, to, stride);
+        if P > 1 && sums.vectors > at {
+            tile::<S, O, 1>(s, sums, at * S::LANES);
         }
     }
 }
@@ -114,13 +140,8 @@ unsafe fn blocks<S: Simd, const O: usize, const P: usize>(
 /// # Safety
 /// As for [`sweep`], for P vectors from position `at` on.
 #[inline(always)]
-unsafe fn tile<S: Simd, const O: usize, const P: usize>(
-    s: S,
-    terms: Terms<'_>,
-    at: usize,
-    to: *mut f32,
-    stride: usize,
-) {
+unsafe fn tile<S: Simd, const O: usize, const P: usize>(s: S, job: Sums<'_>, at: usize) {
+    let Sums { terms, to, stride, .. } = job;
     let mut sums = [[s.splat(0.0); P]; O];
     for (sums, &bias) in sums.iter_mut().zip(terms.bias) {
         *sums = [s.splat(bias); P];
