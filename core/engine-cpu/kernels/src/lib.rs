@@ -6,6 +6,7 @@
 pub mod attention;
 pub mod bf16;
 pub mod convolution;
+pub mod elementwise;
 pub mod product;
 pub mod shared;
 pub mod simd;
