@@ -1,35 +1,57 @@
 //! GFLOP/s of the models' attentions: `RAYON_NUM_THREADS=1 cargo run --release -p fer-cpu-kernels --example attention [part of a name] [isa]`.
 
-use std::time::Instant;
+use std::{
+    ops::{Deref, DerefMut},
+    time::Instant,
+};
 
 use fer_cpu_kernels::{
     attention::{BiasGradient, Gradients, Heads, HeadsMut, Shape, backward, forward},
     simd::Isa,
 };
 
-/// Median seconds of a run.
+/// Seconds of the fastest run.
 fn seconds(flops: u64, mut run: impl FnMut()) -> f64 {
     run();
     let repeats = (1e11 / flops as f64).ceil().clamp(5.0, 200.0) as usize;
-    let mut times: Vec<f64> = (0..repeats)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed().as_secs_f64()
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    let times = (0..repeats).map(|_| {
+        let start = Instant::now();
+        run();
+        start.elapsed().as_secs_f64()
+    });
+    times.fold(f64::INFINITY, f64::min)
 }
 
-/// Numbers in -1..1 without a pattern.
-fn numbers(count: usize) -> Vec<f32> {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1u32 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
+/// Numbers in -1..1 without a pattern, from the beginning of a cache line on, as an engine allocates them.
+struct Numbers {
+    data: Vec<f32>,
+    skip: usize,
+}
+
+impl Numbers {
+    fn new(count: usize) -> Numbers {
+        let mut state = 1u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1u32 << 23) as f32 - 1.0
+        };
+        let data: Vec<f32> = (0..count + 16).map(|_| next()).collect();
+        Numbers { skip: data.as_ptr().align_offset(64).min(16), data }
+    }
+}
+
+impl Deref for Numbers {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.data[self.skip..self.data.len() - 16 + self.skip]
+    }
+}
+
+impl DerefMut for Numbers {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        let end = self.data.len() - 16 + self.skip;
+        &mut self.data[self.skip..end]
+    }
 }
 
 fn main() {
@@ -71,12 +93,13 @@ fn main() {
         let out_starts = starts(queries, 0, 1);
         let out_stride = if apart { width } else { heads * width };
         let size = |rows: usize| (count * rows * width) * if apart { 1 } else { 3 };
-        let (q, k) = (numbers(size(queries)), numbers(size(keys)));
-        let (v, bias) = (numbers(size(keys)), numbers(biases * queries * keys));
+        let (q, k) = (Numbers::new(size(queries)), Numbers::new(size(keys)));
+        let (v, bias) = (Numbers::new(size(keys)), Numbers::new(biases * queries * keys));
         let bias_starts: Vec<u32> = (0..count).map(|i| (i % biases.max(1) * queries * keys) as u32).collect();
-        let (mut dq, mut dk, mut dv, mut db) = (q.clone(), k.clone(), v.clone(), bias.clone());
-        let grad = numbers(count * queries * width);
-        let mut out = grad.clone();
+        let (mut dq, mut dk) = (Numbers::new(q.len()), Numbers::new(k.len()));
+        let (mut dv, mut db) = (Numbers::new(v.len()), Numbers::new(bias.len()));
+        let grad = Numbers::new(count * queries * width);
+        let mut out = Numbers::new(grad.len());
         let shape = Shape { count, queries, keys, width, value_width: width };
         let scale = 1.0 / (width as f32).sqrt();
         let operand = |data, starts| Heads { data, starts, stride };

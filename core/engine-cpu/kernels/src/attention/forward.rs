@@ -5,7 +5,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{
-    HeadsMut, Inputs, Shape, block_rows, pack,
+    HeadsMut, Inputs, Shape,
+    ahead::Ahead,
+    block_rows, pack,
     product::{Target, WIDTH, contract, outer},
     softmax,
 };
@@ -69,14 +71,31 @@ impl Kernel for Matrices<'_> {
         let mut weights = Scratch::new(block * stride);
         let mut factors = Scratch::new(block);
         for index in indices {
+            // Tasks are taken one after the other, mostly.
+            let next = Some(index + 1).filter(|&next| next < shape.count);
+            let (calls, width) = (rows.len(), shape.value_width);
+            let mut ahead = [
+                Ahead::new(&inputs.q, next, (shape.queries, shape.width), calls),
+                Ahead::new(&inputs.k, next, (shape.keys, shape.width), calls),
+                Ahead::new(&inputs.v, next, (shape.keys, width), calls),
+                Ahead::of_result(Some(out), next, (shape.queries, width), calls),
+            ];
             for first in rows.clone().step_by(block) {
                 let count = block.min(rows.end - first);
                 // What fits at once stays packed for the next block.
                 let fresh = first == rows.start;
                 // SAFETY: the matrices have been checked, and the scratch has room for a block; nobody else writes these rows.
                 unsafe {
-                    outer(s, inputs.queries(index, first, count), inputs.keys(index), fresh, &mut keys, &mut weights);
-                    weigh(s, inputs, index, (first, count), &mut weights, &mut factors);
+                    outer(
+                        s,
+                        inputs.scale,
+                        inputs.queries(index, first, count),
+                        inputs.keys(index),
+                        fresh,
+                        &mut keys,
+                        &mut weights,
+                    );
+                    weigh(s, inputs, index, (first, count), &mut ahead, &mut weights, &mut factors);
                     let target = Target {
                         data: out.row(index, first),
                         stride: out.stride(),
@@ -102,6 +121,7 @@ unsafe fn weigh<S: Simd>(
     inputs: &Inputs<'_>,
     index: usize,
     rows: (usize, usize),
+    ahead: &mut [Ahead],
     scores: &mut [f32],
     factors: &mut [f32],
 ) {
@@ -111,9 +131,9 @@ unsafe fn weigh<S: Simd>(
         // SAFETY: the caller's promises.
         unsafe {
             let row = scores.as_mut_ptr().add(i * stride);
+            ahead.iter_mut().for_each(Ahead::wish);
             let bias = inputs.bias_row(index, rows.0 + i);
-            let top = softmax::scores(s, row, keys, inputs.scale, bias);
-            let sum = softmax::exponentials(s, row, keys, top);
+            let sum = softmax::exponentials(s, row, keys, bias);
             // Without keys there is nothing to divide.
             *factor = if keys == 0 { 1.0 } else { 1.0 / sum };
         }

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use super::{
-    Heads, HeadsMut, Inputs, block_rows, pack,
+    Heads, HeadsMut, Inputs,
+    ahead::Ahead,
+    block_rows, pack,
     product::{Target, WIDTH, contract, outer},
     softmax,
 };
@@ -55,8 +57,19 @@ impl Kernel for Matrices<'_> {
             weights: Scratch::new(block * stride),
             grads: Scratch::new(block * stride),
         };
-        for (n, &member) in members.iter().enumerate() {
-            let index = (member & 0xffff_ffff) as usize;
+        let index = |member: &u64| (member & 0xffff_ffff) as usize;
+        for (n, member) in members.iter().enumerate() {
+            let (index, next) = (index(member), members.get(n + 1).map(index));
+            let (calls, width) = (rows.len(), shape.value_width);
+            let mut ahead = [
+                Ahead::new(&job.inputs.q, next, (shape.queries, shape.width), calls),
+                Ahead::new(&job.inputs.k, next, (shape.keys, shape.width), calls),
+                Ahead::new(&job.inputs.v, next, (shape.keys, width), calls),
+                Ahead::new(&job.grad_out, next, (shape.queries, width), calls),
+                Ahead::of_result(job.q, next, (shape.queries, shape.width), calls),
+                Ahead::of_result(job.k, next, (shape.keys, shape.width), calls),
+                Ahead::of_result(job.v, next, (shape.keys, width), calls),
+            ];
             // Once even without rows: sums over them are 0 then.
             for first in (rows.start..rows.end.max(rows.start + 1)).step_by(block) {
                 let count = block.min(rows.end - first);
@@ -67,7 +80,7 @@ impl Kernel for Matrices<'_> {
                 let step = Step { index, first, count, fresh: first == rows.start, biases, add: n > 0 };
                 // SAFETY: the matrices have been checked; this task alone has these rows of dq and of the bias' sums, and these
                 // sums of dk and dv.
-                unsafe { gradients(s, job, &step, part, &mut scratch) };
+                unsafe { gradients(s, job, &step, part, &mut ahead, &mut scratch) };
             }
         }
     }
@@ -100,7 +113,7 @@ struct Pieces {
 /// # Safety
 /// The matrices have been checked; nobody else has these rows, or this part.
 #[inline(always)]
-unsafe fn gradients<S: Simd>(s: S, job: &Job<'_>, step: &Step, part: usize, scratch: &mut Pieces) {
+unsafe fn gradients<S: Simd>(s: S, job: &Job<'_>, step: &Step, part: usize, ahead: &mut [Ahead], scratch: &mut Pieces) {
     let inputs = job.inputs;
     let Step { index, first, count, fresh, biases, add } = *step;
     let Pieces { keys, values, plain, weights, grads } = scratch;
@@ -109,12 +122,12 @@ unsafe fn gradients<S: Simd>(s: S, job: &Job<'_>, step: &Step, part: usize, scra
     unsafe {
         let queries = inputs.queries(index, first, count);
         let given = job.grad_out.rows(index, (first, count), shape.value_width);
-        outer(s, queries, inputs.keys(index), fresh, keys, weights);
-        outer(s, given, inputs.values(index), fresh, values, grads);
+        outer(s, inputs.scale, queries, inputs.keys(index), fresh, keys, weights);
+        outer(s, 1.0, given, inputs.values(index), fresh, values, grads);
         for i in 0..count {
+            ahead.iter_mut().for_each(Ahead::wish);
             let (row, grad) = (weights.as_mut_ptr().add(i * stride), grads.as_mut_ptr().add(i * stride));
-            let top = softmax::scores(s, row, shape.keys, inputs.scale, inputs.bias_row(index, first + i));
-            let sum = softmax::exponentials(s, row, shape.keys, top);
+            let sum = softmax::exponentials(s, row, shape.keys, inputs.bias_row(index, first + i));
             let sums = if biases.is_null() { biases } else { biases.add(i * stride) };
             softmax::gradient(s, row, grad, shape.keys, sum, sums, add);
         }

@@ -67,6 +67,11 @@ impl<'a> HeadsMut<'a> {
         HeadsMut { data, len, starts, stride, _lent: PhantomData }
     }
 
+    /// Where the matrices are: the slice, their starts, the distance of rows.
+    pub(super) fn place(&self) -> (*const f32, &[u32], usize) {
+        (self.data, self.starts, self.stride)
+    }
+
     pub(super) fn stride(&self) -> usize {
         self.stride
     }

@@ -4,6 +4,7 @@
 //! the softmax is taken of whole rows where they stand, and what results is multiplied with the values. The gradient computes the
 //! probabilities anew (as Dao et al. 2022 do), so that nothing is kept between the two passes.
 
+mod ahead;
 mod backward;
 mod forward;
 mod gradient;
@@ -14,8 +15,9 @@ mod softmax;
 
 pub use heads::{Heads, HeadsMut};
 
-use crate::simd::Isa;
 use pack::Source;
+
+use crate::simd::Isa;
 
 /// The sizes of an attention: `count` independent ones of `queries` rows and `keys` columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,13 +17,13 @@ fn pieces(width: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..width.max(1)).step_by(WIDTH).map(move |from| (from, WIDTH.min(width - from)))
 }
 
-/// `a b^T` to `to`, rows of whole vectors [`pack::stride`] apart.
+/// `factor * a b^T` to `to`, rows of whole vectors [`pack::stride`] apart.
 ///
 /// # Safety
 /// Both sides are valid; `packed` has room for `b`, `to` for the product. `packed` is as the last call for this `b` left it, unless
 /// `fresh`.
 #[inline(always)]
-pub unsafe fn outer<S: Simd>(s: S, a: Source, b: Source, fresh: bool, packed: &mut [f32], to: &mut [f32]) {
+pub unsafe fn outer<S: Simd>(s: S, factor: f32, a: Source, b: Source, fresh: bool, packed: &mut [f32], to: &mut [f32]) {
     let stride = pack::stride::<S>(b.rows);
     let extent = Extent { rows: a.rows, columns: b.rows.next_multiple_of(S::LANES), depth: 0 };
     for (from, depth) in pieces(b.columns) {
@@ -34,7 +34,7 @@ pub unsafe fn outer<S: Simd>(s: S, a: Source, b: Source, fresh: bool, packed: &m
                 false => Right { data: packed.as_ptr(), stride },
             };
             let left = Left { data: a.data.add(from), row: a.stride, step: 1 };
-            let target = Target { data: to.as_mut_ptr(), stride, factors: &1.0, factor_step: 0, add: from > 0 };
+            let target = Target { data: to.as_mut_ptr(), stride, factors: &factor, factor_step: 0, add: from > 0 };
             multiply(s, Extent { depth, ..extent }, left, right, target);
         }
     }
@@ -235,20 +235,43 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
             from = from.wrapping_add(left.step);
             to = to.wrapping_add(right.stride);
         }
-        for (i, sums) in sums.iter().enumerate() {
+        match (target.add, columns == VECTORS * S::LANES) {
+            (false, true) => finish::<S, ROWS, VECTORS, false, true>(s, &sums, columns, target),
+            (false, false) => finish::<S, ROWS, VECTORS, false, false>(s, &sums, columns, target),
+            (true, true) => finish::<S, ROWS, VECTORS, true, true>(s, &sums, columns, target),
+            (true, false) => finish::<S, ROWS, VECTORS, true, false>(s, &sums, columns, target),
+        }
+    }
+}
+
+/// Sums to where they go. What may vary does so outside of the loops: only then do they unroll, and sums stay in registers.
+///
+/// # Safety
+/// As for [`multiply`]; all vectors but the last are whole, and that one too where `WHOLE`.
+#[inline(always)]
+unsafe fn finish<S: Simd, const ROWS: usize, const VECTORS: usize, const ADD: bool, const WHOLE: bool>(
+    s: S,
+    sums: &[[S::F; VECTORS]; ROWS],
+    columns: usize,
+    target: Target,
+) {
+    let last = VECTORS - 1;
+    let count = columns - last * S::LANES;
+    for (i, sums) in sums.iter().enumerate() {
+        // SAFETY: the caller's promises.
+        unsafe {
             let factor = s.splat(*target.factors.add(i * target.factor_step));
-            for (v, &sum) in sums.iter().enumerate() {
-                let at = target.data.add(i * target.stride + v * S::LANES);
-                // All vectors but the last are whole: there is no panel of fewer columns.
-                let count = columns - v * S::LANES;
-                if v + 1 < VECTORS || count >= S::LANES {
-                    let sum = if target.add { s.fma(sum, factor, s.load(at)) } else { s.mul(sum, factor) };
-                    s.store(at, sum);
-                } else {
-                    let before = s.load_first(at, count);
-                    let sum = if target.add { s.fma(sum, factor, before) } else { s.mul(sum, factor) };
-                    s.store_first(at, sum, count);
-                }
+            let row = target.data.add(i * target.stride);
+            for (v, &sum) in sums[..last].iter().enumerate() {
+                let at = row.add(v * S::LANES);
+                s.store(at, if ADD { s.fma(sum, factor, s.load(at)) } else { s.mul(sum, factor) });
+            }
+            let (at, sum) = (row.add(last * S::LANES), sums[last]);
+            if WHOLE {
+                s.store(at, if ADD { s.fma(sum, factor, s.load(at)) } else { s.mul(sum, factor) });
+            } else {
+                let sum = if ADD { s.fma(sum, factor, s.load_first(at, count)) } else { s.mul(sum, factor) };
+                s.store_first(at, sum, count);
             }
         }
     }

@@ -29,10 +29,12 @@ fn greatest<S: Simd>(s: S, x: S::F) -> f32 {
     lanes[0]
 }
 
-/// 2^x for x that is at most 0 or NaN: within 2 units of the last place, 0 where the result would be subnormal. Sums of such numbers
-/// do not notice the difference, and processors are slow with subnormal ones.
+/// 2^x for x that is at most 0 or NaN: within 2 units of the last place, and 2^-126 less, so that it is 0 from there on. Sums of
+/// such numbers do not notice, and processors are slow with subnormal ones.
 #[inline(always)]
 fn exp2<S: Simd>(s: S, x: S::F) -> S::F {
+    // The order of operands lets a NaN through.
+    let x = s.max(s.splat(-126.0), x);
     let n = s.floor(x);
     let f = s.sub(x, n);
     // 2^f = 1 + f p(f) on [0, 1], the relative error at most 9.4e-8: Lawson's algorithm.
@@ -40,58 +42,104 @@ fn exp2<S: Simd>(s: S, x: S::F) -> S::F {
     for c in [9.017_023e-3, 5.579_991_6e-2, 2.401_644_4e-1, 6.931_513e-1, 1.0] {
         p = s.fma(p, f, s.splat(c));
     }
-    s.select(s.lt(x, s.splat(-126.0)), s.splat(0.0), s.scale(p, n))
+    s.sub(s.scale(p, n), s.splat(f32::MIN_POSITIVE))
 }
 
-/// `scale * row + bias`, -infinity behind the last key; the greatest of them, NaN aside.
+/// Scores of a row plus their bias to `e^(x - top)`, where `top` is the greatest; zeros behind the last key. Returns their sum.
 ///
 /// # Safety
 /// `row` is valid for `keys` floats, rounded up to whole vectors; `bias` for `keys`, or it is null.
 #[inline(always)]
-pub unsafe fn scores<S: Simd>(s: S, row: *mut f32, keys: usize, scale: f32, bias: *const f32) -> f32 {
+pub unsafe fn exponentials<S: Simd>(s: S, row: *mut f32, keys: usize, bias: *const f32) -> f32 {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match keys.div_ceil(S::LANES) {
+            1 => short::<S, 1>(s, row, keys, bias),
+            2 => short::<S, 2>(s, row, keys, bias),
+            3 => short::<S, 3>(s, row, keys, bias),
+            4 => short::<S, 4>(s, row, keys, bias),
+            _ => long(s, row, keys, bias),
+        }
+    }
+}
+
+/// A row of so many vectors, which stays in registers.
+///
+/// # Safety
+/// As for [`exponentials`].
+#[inline(always)]
+unsafe fn short<S: Simd, const VECTORS: usize>(s: S, row: *mut f32, keys: usize, bias: *const f32) -> f32 {
+    let mut x = [s.splat(f32::NEG_INFINITY); VECTORS];
+    let last = VECTORS - 1;
+    // SAFETY: the caller's promises.
+    unsafe {
+        for (v, x) in x.iter_mut().enumerate() {
+            *x = s.load(row.add(v * S::LANES));
+        }
+        if !bias.is_null() {
+            for (v, x) in x[..last].iter_mut().enumerate() {
+                *x = s.add(*x, s.load(bias.add(v * S::LANES)));
+            }
+            x[last] = s.add(x[last], s.load_first(bias.add(last * S::LANES), keys - last * S::LANES));
+        }
+        if !keys.is_multiple_of(S::LANES) {
+            x[last] = s.select(rest(s, keys), x[last], s.splat(f32::NEG_INFINITY));
+        }
+        let mut top = s.splat(f32::NEG_INFINITY);
+        for &x in &x {
+            top = s.max(x, top);
+        }
+        let top = s.splat(greatest(s, top));
+        let mut sum = s.splat(0.0);
+        for (v, &x) in x.iter().enumerate() {
+            let e = exp2(s, s.mul(s.sub(x, top), s.splat(std::f32::consts::LOG2_E)));
+            s.store(row.add(v * S::LANES), e);
+            sum = s.add(sum, e);
+        }
+        s.sum(sum)
+    }
+}
+
+/// A row of any length.
+///
+/// # Safety
+/// As for [`exponentials`].
+#[inline(always)]
+unsafe fn long<S: Simd>(s: S, row: *mut f32, keys: usize, bias: *const f32) -> f32 {
     let whole = keys / S::LANES * S::LANES;
-    let scale = s.splat(scale);
     let lowest = s.splat(f32::NEG_INFINITY);
     let mut top = lowest;
     // SAFETY: the caller's promises.
     unsafe {
-        for j in (0..whole).step_by(S::LANES) {
-            let x = s.load(row.add(j));
-            let x = if bias.is_null() { s.mul(x, scale) } else { s.fma(x, scale, s.load(bias.add(j))) };
-            s.store(row.add(j), x);
-            top = s.max(x, top);
+        if bias.is_null() {
+            for j in (0..whole).step_by(S::LANES) {
+                top = s.max(s.load(row.add(j)), top);
+            }
+        } else {
+            for j in (0..whole).step_by(S::LANES) {
+                let x = s.add(s.load(row.add(j)), s.load(bias.add(j)));
+                s.store(row.add(j), x);
+                top = s.max(x, top);
+            }
         }
         if whole < keys {
-            let x = s.load(row.add(whole));
-            let x = match bias.is_null() {
-                true => s.mul(x, scale),
-                false => s.fma(x, scale, s.load_first(bias.add(whole), keys - whole)),
-            };
+            let mut x = s.load(row.add(whole));
+            if !bias.is_null() {
+                x = s.add(x, s.load_first(bias.add(whole), keys - whole));
+            }
             let x = s.select(rest(s, keys), x, lowest);
             s.store(row.add(whole), x);
             top = s.max(x, top);
         }
-    }
-    greatest(s, top)
-}
-
-/// `e^(x - top)` of each number of a row of [`scores`]; their sum.
-///
-/// # Safety
-/// `row` is valid for `keys` floats, rounded up to whole vectors.
-#[inline(always)]
-pub unsafe fn exponentials<S: Simd>(s: S, row: *mut f32, keys: usize, top: f32) -> f32 {
-    let (top, log2e) = (s.splat(top), s.splat(std::f32::consts::LOG2_E));
-    let mut sum = s.splat(0.0);
-    for j in (0..keys).step_by(S::LANES) {
-        // SAFETY: the caller's promise.
-        unsafe {
+        let (top, log2e) = (s.splat(greatest(s, top)), s.splat(std::f32::consts::LOG2_E));
+        let mut sum = s.splat(0.0);
+        for j in (0..keys).step_by(S::LANES) {
             let e = exp2(s, s.mul(s.sub(s.load(row.add(j)), top), log2e));
             s.store(row.add(j), e);
             sum = s.add(sum, e);
         }
+        s.sum(sum)
     }
-    s.sum(sum)
 }
 
 /// Turns [`exponentials`] into probabilities p, and their gradients g into those of the scores, `p * (g - sum(p * g))`. Adds the

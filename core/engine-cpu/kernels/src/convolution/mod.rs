@@ -4,8 +4,8 @@
 //! other with the padding between them, strided ones apart by phase, so that every element of the kernel becomes one offset and q
 //! runs on over row ends. What is computed at the few places between two rows is thrown away. The gradient of the input is the same
 //! correlation of the cotangent, one for each phase of a strided image. The gradient of the kernel sums over q instead: with few
-//! channels in lanes ([`lanes`]), with many as a matrix product ([`columns`]). A kernel that covers its whole image is a plain
-//! matrix product ([`whole`]).
+//! channels in lanes (`lanes`), with many as a matrix product (`columns`). A kernel that covers its whole image is a plain
+//! matrix product (`whole`).
 
 mod columns;
 mod correlate;
