@@ -134,7 +134,7 @@ fn comparisons_and_maxima_see_nan() {
     let program = Program::new(operations, vec![2, 3, 4, 5, 6]);
     let (mut a, mut b) = ([1.0, 2.0, f32::NAN, 1.0, -0.0], [1.0, 1.0, 1.0, f32::NAN, 0.0]);
     for isa in Isa::available() {
-        let mut found = vec![[7.0f32; 5]; 5];
+        let mut found = [[7.0f32; 5]; 5];
         let starts = Starts::Every { offset: 0, stride: 5 };
         let outputs: Vec<Operand<'_>> = found.iter_mut().map(|o| operand(o, Element::F32, starts, 1)).collect();
         let inputs = [operand(&mut a, Element::F32, starts, 1), operand(&mut b, Element::F32, starts, 1)];
