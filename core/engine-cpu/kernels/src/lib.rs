@@ -8,6 +8,8 @@ pub mod bf16;
 pub mod convolution;
 pub mod elementwise;
 pub mod product;
+pub mod reduce;
 pub mod shared;
 pub mod simd;
 pub mod tile;
+mod vectors;

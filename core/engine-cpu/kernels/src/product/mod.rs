@@ -36,7 +36,7 @@ impl Rows<'_> {
     }
 
     /// One more than the greatest start of the first `count` rows; 0 where there are none.
-    fn end(&self, count: usize) -> usize {
+    pub(crate) fn end(&self, count: usize) -> usize {
         match self {
             Rows::Every(_) if count == 0 => 0,
             Rows::Every(stride) => (count - 1) * stride + 1,
