@@ -6,6 +6,7 @@
 pub mod attention;
 pub mod bf16;
 pub mod convolution;
+pub mod copy;
 pub mod elementwise;
 pub mod layer_norm;
 pub mod product;
@@ -13,5 +14,7 @@ pub mod reduce;
 pub mod shared;
 pub mod simd;
 pub mod softmax;
+#[cfg(test)]
+mod testing;
 pub mod tile;
 mod vectors;
