@@ -11,6 +11,7 @@ pub mod elementwise;
 pub mod layer_norm;
 pub mod product;
 pub mod reduce;
+pub mod random;
 pub mod shared;
 pub mod simd;
 pub mod softmax;
