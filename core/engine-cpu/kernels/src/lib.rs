@@ -9,6 +9,7 @@ pub mod convolution;
 pub mod copy;
 pub mod elementwise;
 pub mod layer_norm;
+pub mod grid_sample;
 pub mod optimiser;
 pub mod product;
 pub mod reduce;
