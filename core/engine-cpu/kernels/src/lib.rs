@@ -11,6 +11,7 @@ pub mod elementwise;
 pub mod layer_norm;
 pub mod grid_sample;
 pub mod optimiser;
+pub mod pool;
 pub mod product;
 pub mod reduce;
 pub mod random;
