@@ -10,6 +10,7 @@ pub mod copy;
 pub mod elementwise;
 pub mod layer_norm;
 pub mod grid_sample;
+pub mod index;
 pub mod optimiser;
 pub mod pool;
 pub mod product;
