@@ -22,14 +22,14 @@ fn blocks<const N: usize>(key: [i32; 3], stream: u32, first: u64) -> [[u32; N]; 
 #[inline(always)]
 fn rounds<const N: usize>(mut key: [u32; 2], mut counter: [[u32; N]; 4]) -> [[u32; N]; 4] {
     for _ in 0..10 {
-        for i in 0..N {
-            let a = u64::from(counter[0][i]) * 0xD251_1F53;
-            let b = u64::from(counter[2][i]) * 0xCD9E_8D57;
-            let (c, d) = (counter[1][i], counter[3][i]);
-            counter[0][i] = (b >> 32) as u32 ^ c ^ key[0];
-            counter[1][i] = b as u32;
-            counter[2][i] = (a >> 32) as u32 ^ d ^ key[1];
-            counter[3][i] = a as u32;
+        let [w0, w1, w2, w3] = &mut counter;
+        for (((w0, w1), w2), w3) in w0.iter_mut().zip(w1).zip(w2).zip(w3) {
+            let a = u64::from(*w0) * 0xD251_1F53;
+            let b = u64::from(*w2) * 0xCD9E_8D57;
+            *w0 = (b >> 32) as u32 ^ *w1 ^ key[0];
+            *w1 = b as u32;
+            *w2 = (a >> 32) as u32 ^ *w3 ^ key[1];
+            *w3 = a as u32;
         }
         key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
     }

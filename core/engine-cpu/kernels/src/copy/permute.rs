@@ -197,6 +197,7 @@ unsafe fn transpose<T: Copy>(rows: Axis, columns: Axis, from: *const T, to: *mut
     // SAFETY: the caller's promise; the tile is read as far as it was written.
     unsafe {
         let mut tile = [[from.read(); TILE]; TILE];
+        let apart = rows.to;
         for i in (0..rows.size).step_by(TILE) {
             for j in (0..columns.size).step_by(TILE) {
                 let (height, width) = (TILE.min(rows.size - i), TILE.min(columns.size - j));
@@ -205,9 +206,9 @@ unsafe fn transpose<T: Copy>(rows: Axis, columns: Axis, from: *const T, to: *mut
                     for (k, line) in tile.iter_mut().enumerate() {
                         *line = from.add(k * columns.from).cast::<[T; TILE]>().read();
                     }
-                    for k in 0..TILE {
-                        let row: [T; TILE] = std::array::from_fn(|l| tile[l][k]);
-                        to.add(k * rows.to).cast::<[T; TILE]>().write(row);
+                    let rows: [[T; TILE]; TILE] = std::array::from_fn(|k| std::array::from_fn(|l| tile[l][k]));
+                    for (k, row) in rows.into_iter().enumerate() {
+                        to.add(k * apart).cast::<[T; TILE]>().write(row);
                     }
                 } else {
                     for k in 0..height {
