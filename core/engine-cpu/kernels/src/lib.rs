@@ -17,6 +17,7 @@ pub mod optimiser;
 pub mod product;
 pub mod reduce;
 pub mod random;
+pub mod resize;
 pub mod shared;
 pub mod simd;
 pub mod softmax;

@@ -39,7 +39,9 @@ pub fn same_for_any_threads(what: &str, compute: impl Fn() -> Vec<f32> + Sync) {
 pub fn assert_near(found: &[f32], truth: &[f64], tolerance: f64, what: &str) {
     assert_eq!(found.len(), truth.len(), "{what}");
     for (i, (&f, &t)) in found.iter().zip(truth).enumerate() {
-        let near = (f64::from(f) - t).abs() <= tolerance * t.abs().max(1.0) || (f.is_nan() && t.is_nan());
+        // Infinities have no difference.
+        let same = f64::from(f) == t || (f.is_nan() && t.is_nan());
+        let near = same || (f64::from(f) - t).abs() <= tolerance * t.abs().max(1.0);
         assert!(near, "{what}: element {i} is {f}, not {t}");
     }
 }
