@@ -13,6 +13,7 @@ pub mod grid_sample;
 pub mod index;
 pub mod optimiser;
 pub mod pool;
+pub mod grid_sample;
 pub mod optimiser;
 pub mod product;
 pub mod reduce;
