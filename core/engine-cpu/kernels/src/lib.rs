@@ -15,6 +15,7 @@ pub mod optimiser;
 pub mod pool;
 pub mod grid_sample;
 pub mod optimiser;
+pub mod pool;
 pub mod product;
 pub mod reduce;
 pub mod random;
