@@ -14,6 +14,7 @@ pub mod index;
 pub mod optimiser;
 pub mod pool;
 pub mod grid_sample;
+pub mod index;
 pub mod optimiser;
 pub mod pool;
 pub mod product;
