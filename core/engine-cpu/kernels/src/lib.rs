@@ -4,10 +4,12 @@
 //! Its result depends on the instruction set and on nothing else: work is cut by shape alone, never by the number of threads.
 
 pub mod attention;
+pub mod batch_norm;
 pub mod bf16;
 pub mod convolution;
 pub mod copy;
 pub mod elementwise;
+pub mod l2_normalize;
 pub mod layer_norm;
 pub mod grid_sample;
 pub mod index;

@@ -1,0 +1,109 @@
+//! The pass that writes: z and its activation, or the gradient of x.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Rectifier, Shape};
+use crate::{
+    shared::SharedMut,
+    simd::{Isa, Kernel, Simd},
+    vectors::{TASK, map},
+};
+
+/// What is read.
+#[derive(Clone, Copy)]
+pub struct Pass<'a> {
+    pub shape: Shape,
+    pub x: &'a [f32],
+    /// That of y: then the gradient of x is written.
+    pub grad: Option<&'a [f32]>,
+    /// For each channel, one after the other: mean, factor, bias; for the gradient what it loses, flat and along what is centred.
+    pub constants: &'a [f32],
+    pub activation: Option<f32>,
+    /// How often each constant is there: once, or for each place of the plane.
+    pub spread: usize,
+}
+
+impl Pass<'_> {
+    pub fn run(self, isa: Isa, to: SharedMut<'_, f32>) {
+        let Shape { count, channels, plane } = self.shape;
+        // Small planes are worked on together: a row is an image, else a plane.
+        let together = self.spread != 1 || plane == 1;
+        let (rows, width) = if together { (count, channels * plane) } else { (count * channels, plane) };
+        if rows == 0 || width == 0 {
+            return;
+        }
+        let (share, piece) = ((TASK / width).max(1), width.min(TASK));
+        let pieces = width.div_ceil(piece);
+        (0..rows.div_ceil(share) * pieces).into_par_iter().for_each(|task| {
+            let (first, from) = (task / pieces * share, task % pieces * piece);
+            let (rows, columns) = (first..rows.min(first + share), from..width.min(from + piece));
+            isa.run(Rows { pass: &self, together, rows, width, columns, to });
+        });
+    }
+}
+
+struct Rows<'a> {
+    pass: &'a Pass<'a>,
+    together: bool,
+    rows: Range<usize>,
+    width: usize,
+    columns: Range<usize>,
+    to: SharedMut<'a, f32>,
+}
+
+impl Kernel for Rows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Rows { pass, together, rows, width, columns, to } = self;
+        let size = pass.shape.channels * pass.spread;
+        let rectifier = Rectifier::new(s, pass.activation.unwrap_or(1.0));
+        let count = columns.len();
+        for row in rows {
+            let at = row * width + columns.start;
+            let x = pass.x[at..][..count].as_ptr();
+            let to = to.at(at, count);
+            let first = if together { columns.start } else { row % pass.shape.channels };
+            let there = if together { count } else { 1 };
+            let constant = |i: usize| pass.constants[i * size + first..][..there].as_ptr();
+            let (mean, factor, bias) = (constant(0), constant(1), constant(2));
+            // SAFETY: `count` numbers are there of all, but of constants only one unless planes are worked on together.
+            unsafe {
+                match (pass.grad, together) {
+                    (None, true) => map!(s, count, to, [x, mean, factor, bias], {
+                        let z = s.fma(s.sub(x, mean), factor, bias);
+                        rectifier.apply(s, z, z)
+                    }),
+                    (None, false) => {
+                        let (mean, factor, bias) = (s.splat(*mean), s.splat(*factor), s.splat(*bias));
+                        map!(s, count, to, [x], {
+                            let z = s.fma(s.sub(x, mean), factor, bias);
+                            rectifier.apply(s, z, z)
+                        });
+                    }
+                    (Some(grad), true) => {
+                        let grad = grad[at..][..count].as_ptr();
+                        let (flat, along) = (constant(3), constant(4));
+                        map!(s, count, to, [x, grad, mean, factor, bias, flat, along], {
+                            let centred = s.sub(x, mean);
+                            let g = rectifier.apply(s, s.fma(centred, factor, bias), grad);
+                            s.mul(factor, s.sub(s.sub(g, flat), s.mul(centred, along)))
+                        });
+                    }
+                    (Some(grad), false) => {
+                        let grad = grad[at..][..count].as_ptr();
+                        let (mean, factor, bias) = (s.splat(*mean), s.splat(*factor), s.splat(*bias));
+                        let (flat, along) = (s.splat(*constant(3)), s.splat(*constant(4)));
+                        map!(s, count, to, [x, grad], {
+                            let centred = s.sub(x, mean);
+                            let g = rectifier.apply(s, s.fma(centred, factor, bias), grad);
+                            s.mul(factor, s.sub(s.sub(g, flat), s.mul(centred, along)))
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
