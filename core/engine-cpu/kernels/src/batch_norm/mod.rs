@@ -7,8 +7,6 @@
 mod apply;
 mod sums;
 
-use rayon::prelude::*;
-
 use crate::{
     shared::{Scratch, SharedMut},
     simd::{Isa, Simd},
