@@ -16,6 +16,24 @@ pub fn first_lanes<S: Simd>(s: S, count: usize) -> S::M {
     s.lt(lanes, s.splat(count as f32))
 }
 
+/// The first `lanes` lanes of a vector, zeros after them.
+///
+/// # Safety
+/// `from` is valid for so many reads; they are at most a vector's.
+#[inline(always)]
+pub unsafe fn load<S: Simd>(s: S, from: *const f32, lanes: usize) -> S::F {
+    // SAFETY: the caller's promise.
+    unsafe { if lanes == S::LANES { s.load(from) } else { s.load_first(from, lanes) } }
+}
+
+/// # Safety
+/// `to` is valid for so many writes; they are at most a vector's.
+#[inline(always)]
+pub unsafe fn store<S: Simd>(s: S, to: *mut f32, x: S::F, lanes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { if lanes == S::LANES { s.store(to, x) } else { s.store_first(to, x, lanes) } }
+}
+
 /// # Panics
 /// When `count` rows of `width` do not lie within `len` elements.
 pub fn check_rows(rows: Rows<'_>, count: usize, width: usize, len: usize, name: &str) {

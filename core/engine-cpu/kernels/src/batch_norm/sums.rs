@@ -6,7 +6,7 @@ use super::{Rectifier, Shape};
 use crate::{
     shared::{Scratch, SharedMut},
     simd::{Isa, Kernel, Simd},
-    vectors::fold,
+    vectors::{self, first_lanes, fold},
 };
 
 /// Numbers of a part, about.
@@ -136,6 +136,36 @@ struct Job<'a> {
     to: SharedMut<'a, f32>,
 }
 
+/// Adds two sums over rows of `$count` numbers, given by their pointers, to `$sums`. Two pairs of registers take turns.
+macro_rules! two_sums {
+    ($s:ident, $count:expr, $sums:expr, [$($x:ident),+], |$last:ident| $step:expr) => {{
+        let zero = $s.splat(0.0);
+        let (mut even, mut odd) = ($sums, (zero, zero));
+        let mut at = 0;
+        while at + 2 * S::LANES <= $count {
+            {
+                $(let $x = $s.load($x.add(at));)+
+                let $last = even;
+                even = $step;
+            }
+            $(let $x = $s.load($x.add(at + S::LANES));)+
+            let $last = odd;
+            odd = $step;
+            at += 2 * S::LANES;
+        }
+        while at < $count {
+            let lanes = S::LANES.min($count - at);
+            $(let $x = vectors::load($s, $x.add(at), lanes);)+
+            let $last = even;
+            let mask = first_lanes($s, lanes);
+            let next = $step;
+            even = ($s.select(mask, next.0, even.0), $s.select(mask, next.1, even.1));
+            at += lanes;
+        }
+        ($s.add(even.0, odd.0), $s.add(even.1, odd.1))
+    }};
+}
+
 /// A piece of some planes of one channel.
 struct Piece<'a> {
     job: &'a Job<'a>,
@@ -167,20 +197,10 @@ impl Kernel for Piece<'_> {
                     let middle = s.splat(mean);
                     for image in range {
                         let x = x[start(image)..][..width].as_ptr();
-                        let squares = fold!(
-                            s,
-                            width,
-                            0.0,
-                            [x],
-                            |sum| {
-                                let centred = s.sub(x, middle);
-                                s.fma(centred, centred, sum)
-                            },
-                            |a, b| s.add(a, b)
-                        );
-                        second = s.add(second, squares);
-                        let off = fold!(s, width, 0.0, [x], |sum| s.add(sum, s.sub(x, middle)), |a, b| s.add(a, b));
-                        rest = s.add(rest, off);
+                        (second, rest) = two_sums!(s, width, (second, rest), [x], |sums| {
+                            let centred = s.sub(x, middle);
+                            (s.fma(centred, centred, sums.0), s.add(sums.1, centred))
+                        });
                     }
                     (mean, s.sum(second))
                 }
@@ -191,26 +211,11 @@ impl Kernel for Piece<'_> {
                     for image in range {
                         let at = start(image);
                         let (x, grad) = (x[at..][..width].as_ptr(), grad[at..][..width].as_ptr());
-                        let direct = fold!(
-                            s,
-                            width,
-                            0.0,
-                            [x, grad],
-                            |sum| s.add(sum, rectifier.apply(s, s.fma(s.sub(x, mean), factor, bias), grad)),
-                            |a, b| s.add(a, b)
-                        );
-                        let along = fold!(
-                            s,
-                            width,
-                            0.0,
-                            [x, grad],
-                            |sum| {
-                                let centred = s.sub(x, mean);
-                                s.fma(centred, rectifier.apply(s, s.fma(centred, factor, bias), grad), sum)
-                            },
-                            |a, b| s.add(a, b)
-                        );
-                        (first, second) = (s.add(first, direct), s.add(second, along));
+                        (first, second) = two_sums!(s, width, (first, second), [x, grad], |sums| {
+                            let centred = s.sub(x, mean);
+                            let g = rectifier.apply(s, s.fma(centred, factor, bias), grad);
+                            (s.add(sums.0, g), s.fma(centred, g, sums.1))
+                        });
                     }
                     (s.sum(first), s.sum(second))
                 }
@@ -285,5 +290,5 @@ impl Kernel for Places<'_> {
 fn load<S: Simd>(s: S, from: &[f32], at: usize, lanes: usize) -> S::F {
     let from = from[at..][..lanes].as_ptr();
     // SAFETY: `lanes` numbers are there.
-    unsafe { if lanes == S::LANES { s.load(from) } else { s.load_first(from, lanes) } }
+    unsafe { vectors::load(s, from, lanes) }
 }

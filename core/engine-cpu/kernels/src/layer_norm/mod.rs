@@ -10,7 +10,7 @@ use crate::{
     reduce,
     shared::{Scratch, SharedMut},
     simd::{Isa, Kernel, Simd},
-    vectors::{TASK, check_rows, map, sum},
+    vectors::{TASK, check_rows, load, map, store, sum},
 };
 
 /// `rows` rows of `width`, dense to `y`.
@@ -75,7 +75,7 @@ pub fn backward(
     // Cut by shape alone: sums over rows are grouped by it.
     let share = (TASK / width).clamp(16, 256);
     let tasks = rows.div_ceil(share);
-    let sums = if grad_weight.is_some() || grad_bias.is_some() { 2 * width } else { 0 };
+    let sums = 2 * width;
     let mut partial = Scratch::new(tasks * sums);
     let partial_sums = SharedMut::new(&mut partial);
     let to = grad_x.map(SharedMut::new);
@@ -155,7 +155,7 @@ struct Backward<'a> {
     to: Option<SharedMut<'a, f32>>,
 }
 
-/// Some rows, and the sums of the gradients of weight and bias over them, side by side; none if those are not wanted.
+/// Some rows, and the sums of the gradients of weight and bias over them, side by side.
 struct BackwardRows<'a> {
     job: &'a Backward<'a>,
     range: std::ops::Range<usize>,
@@ -169,26 +169,32 @@ impl Kernel for BackwardRows<'_> {
         let BackwardRows { job, range, sums } = self;
         let (width, weight) = (job.width, job.weight.as_ptr());
         sums.fill(0.0);
+        let (of_weight, of_bias) = sums.split_at_mut(width);
+        let (of_weight, of_bias) = (of_weight.as_mut_ptr(), of_bias.as_mut_ptr());
         for row in range {
             let x = job.x[job.x_rows.start(row)..][..width].as_ptr();
             let grad = job.grad[job.grad_rows.start(row)..][..width].as_ptr();
-            // SAFETY: all have `width` numbers, the sums twice as many if they are there; the row of the result is this task's alone.
+            // SAFETY: all have `width` numbers; the row of the result is this task's alone.
             unsafe {
                 let (mean, factor) = statistics(s, x, width, job.epsilon);
                 let (middle, scale) = (s.splat(mean), s.splat(factor));
-                if !sums.is_empty() {
-                    let to = sums.as_mut_ptr();
-                    let (of_weight, of_bias) = (to.cast_const(), to.add(width).cast_const());
-                    map!(s, width, to, [x, grad, of_weight], {
-                        s.fma(s.mul(s.sub(x, middle), scale), grad, of_weight)
-                    });
-                    map!(s, width, to.add(width), [grad, of_bias], s.add(grad, of_bias));
+                let (mut total, mut along) = (s.splat(0.0), s.splat(0.0));
+                let mut at = 0;
+                while at < width {
+                    // Behind the end the gradient is 0, and so is all that is summed.
+                    let lanes = S::LANES.min(width - at);
+                    let x = load(s, x.add(at), lanes);
+                    let (grad, weight) = (load(s, grad.add(at), lanes), load(s, weight.add(at), lanes));
+                    let (of_weight, of_bias) = (of_weight.add(at), of_bias.add(at));
+                    let hat = s.mul(s.sub(x, middle), scale);
+                    store(s, of_weight, s.fma(hat, grad, load(s, of_weight, lanes)), lanes);
+                    store(s, of_bias, s.add(grad, load(s, of_bias, lanes)), lanes);
+                    let weighted = s.mul(grad, weight);
+                    (total, along) = (s.add(total, weighted), s.fma(hat, weighted, along));
+                    at += lanes;
                 }
                 let Some(to) = &job.to else { continue };
-                let total = sum!(s, width, [grad, weight], |sum| s.fma(grad, weight, sum));
-                let along = sum!(s, width, [x, grad, weight], |sum| {
-                    s.fma(s.mul(s.sub(x, middle), scale), s.mul(grad, weight), sum)
-                });
+                let (total, along) = (s.sum(total), s.sum(along));
                 // factor (g w - mean(g w) - xhat mean(g w xhat))
                 let total = s.splat(total / width as f32 * factor);
                 let along = s.splat(along / width as f32 * factor * factor);
