@@ -22,12 +22,7 @@ fn clamped(index: i32, axis: usize) -> usize {
 ///
 /// # Panics
 /// When a slice has another size, or there is nothing to choose from.
-pub fn gather<T: Copy + Send + Sync>(
-    x: &[T],
-    [outer, axis, inner]: [usize; 3],
-    indices: &[i32],
-    to: &mut [T],
-) {
+pub fn gather<T: Copy + Send + Sync>(x: &[T], [outer, axis, inner]: [usize; 3], indices: &[i32], to: &mut [T]) {
     assert_eq!(x.len(), outer * axis * inner, "the table has another size");
     assert_eq!(to.len(), outer * indices.len() * inner, "the result has another size");
     if to.is_empty() {
@@ -47,17 +42,11 @@ pub fn gather<T: Copy + Send + Sync>(
     });
 }
 
-/// The adjoint of [`gather`]: to `[outer, axis, inner]` is zeros, with updates `[outer, indices, inner]` added in the order of indices.
+/// The adjoint of [`gather`]: to `[outer, axis, inner]` is zeros, with updates `[outer, indices, inner]` added in the indices' order.
 ///
 /// # Panics
 /// When a slice has another size, or there is nowhere to add to.
-pub fn scatter_add(
-    isa: Isa,
-    updates: &[f32],
-    [outer, axis, inner]: [usize; 3],
-    indices: &[i32],
-    to: &mut [f32],
-) {
+pub fn scatter_add(isa: Isa, updates: &[f32], [outer, axis, inner]: [usize; 3], indices: &[i32], to: &mut [f32]) {
     assert_eq!(updates.len(), outer * indices.len() * inner, "the updates have another size");
     assert_eq!(to.len(), outer * axis * inner, "the result has another size");
     assert!(axis > 0 || updates.is_empty(), "no row to add to");

@@ -77,7 +77,7 @@ impl Axes {
     }
 }
 
-/// `to[i] = from[offset + sum_a i_a strides[a]]`: `to` is dense row-major of `sizes`, a stride of 0 repeats. Elements have 1 or 4 bytes.
+/// `to[i] = from[offset + sum_a i_a strides[a]]`: `to` is dense row-major of `sizes`, a stride of 0 repeats.
 ///
 /// # Panics
 /// When `to` has another size, an element lies outside `from`, or more than 16 axes cannot be merged.

@@ -12,12 +12,14 @@ use rayon::prelude::*;
 
 use self::points::{POINTS, Points};
 use crate::{
-    shared::SharedMut,
+    shared::{Scratch, SharedMut},
     simd::{Isa, Kernel, Simd},
 };
 
 /// Points of a task.
 const TASK: usize = 32 * POINTS;
+/// Channels whose cotangents are summed side by side.
+const TOGETHER: usize = 4;
 
 /// Sizes: images `[batch, channels, height, width]`, grid `[batch, out_height, out_width, 2]` of (x, y) in -1..1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,13 +99,11 @@ pub fn backward(
     if let Some(grad_x) = grad_x {
         assert_eq!(grad_x.len(), x.len(), "the cotangent of the images has another size");
         if !grad_x.is_empty() {
-            // Channels that share their points' places, where there are tasks enough.
-            let together = if shape.batch * shape.channels >= 64 { 4.min(shape.channels) } else { 1 };
-            let groups = shape.channels.div_ceil(together);
+            let groups = shape.channels.div_ceil(TOGETHER);
             let grad_x = SharedMut::new(grad_x);
             (0..shape.batch * groups).into_par_iter().for_each(|task| {
-                let (sample, first) = (task / groups, task % groups * together);
-                let count = together.min(shape.channels - first);
+                let (sample, first) = (task / groups, task % groups * TOGETHER);
+                let count = TOGETHER.min(shape.channels - first);
                 isa.run(GradX { shape, grid, grad_y, grad_x, sample, first, count });
             });
         }
@@ -179,20 +179,29 @@ impl Kernel for GradX<'_> {
         let channel = self.sample * shape.channels + self.first;
         // SAFETY: each channel belongs to one task.
         let grad_x = unsafe { self.grad_x.part(channel * plane, self.count * plane) };
-        grad_x.fill(0.0);
+        // Channels side by side: a pixel is then fetched and written once for all of them.
+        let mut sums = Scratch::new(TOGETHER * plane);
+        sums.fill(0.0);
+        let sums = sums.as_chunks_mut::<TOGETHER>().0;
         let mut points = Points::new();
         for first in (0..all).step_by(POINTS) {
             let count = POINTS.min(all - first);
             points.locate(s, shape, &self.grid[2 * (self.sample * all + first)..][..2 * count]);
-            for (i, grad_x) in grad_x.chunks_exact_mut(plane).enumerate() {
-                let grad_y = &self.grad_y[(channel + i) * all + first..][..count];
-                for (p, &grad) in grad_y.iter().enumerate() {
-                    for k in 0..4 {
-                        // SAFETY: places lie within a plane.
-                        unsafe { *grad_x.get_unchecked_mut(points.place[k][p] as usize) += grad * points.weight[k][p] };
-                    }
+            // Where channels are fewer the last stands in for those that are missing.
+            let grads: [&[f32]; TOGETHER] =
+                std::array::from_fn(|c| &self.grad_y[(channel + c.min(self.count - 1)) * all + first..][..count]);
+            for p in 0..count {
+                let grad = grads.map(|grads| grads[p]);
+                for k in 0..4 {
+                    let (place, weight) = (points.place[k][p] as usize, points.weight[k][p]);
+                    // SAFETY: places lie within a plane.
+                    let sums = unsafe { sums.get_unchecked_mut(place) };
+                    *sums = std::array::from_fn(|c| sums[c] + grad[c] * weight);
                 }
             }
+        }
+        for (c, grad_x) in grad_x.chunks_exact_mut(plane).enumerate() {
+            grad_x.iter_mut().zip(&*sums).for_each(|(to, sums)| *to = sums[c]);
         }
     }
 }

@@ -52,7 +52,8 @@ impl Axis {
             let inside = |x| s.select(s.le(zero, index), s.select(s.le(index, last), x, zero), zero);
             // The order of operands takes NaN to 0.
             let clamped = s.min(s.max(index, zero), last);
-            let [indices, weights, slopes] = [&mut self.index, &mut self.weight, &mut self.slope].map(|all| &mut all[k]);
+            let [indices, weights, slopes] =
+                [&mut self.index, &mut self.weight, &mut self.slope].map(|all| &mut all[k]);
             let values = [(indices, clamped), (weights, inside(weight)), (slopes, inside(slope))];
             for (to, x) in values {
                 let to = &mut to[at..at + S::LANES];
@@ -117,7 +118,8 @@ impl Points {
             let sum = [0, 1, 2, 3].map(|k| sums[k][p]);
             // A weight that is held at 0 has no gradient, not even NaN.
             let slope = |slope: f32, grad: f32| if slope == 0.0 { 0.0 } else { slope * grad };
-            let ([top, bottom], [left, right]) = ([0, 1].map(|k| self.y.weight[k][p]), [0, 1].map(|k| self.x.weight[k][p]));
+            let ([top, bottom], [left, right]) =
+                ([0, 1].map(|k| self.y.weight[k][p]), [0, 1].map(|k| self.x.weight[k][p]));
             let x = slope(self.x.slope[0][p], sum[0] * top + sum[2] * bottom)
                 + slope(self.x.slope[1][p], sum[1] * top + sum[3] * bottom);
             let y = slope(self.y.slope[0][p], sum[0] * left + sum[1] * right)

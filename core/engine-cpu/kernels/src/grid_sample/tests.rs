@@ -5,11 +5,8 @@ use crate::testing::{Numbers, assert_near, same_for_any_threads};
 
 /// Clamped index, weight and its slope of the two pixels beside a point.
 fn taps(g: f32, size: usize, align_corners: bool) -> [(usize, f64, f64); 2] {
-    let position = if align_corners {
-        (g + 1.0) * (0.5 * (size - 1) as f32)
-    } else {
-        (g + 1.0) * (0.5 * size as f32) - 0.5
-    };
+    let position =
+        if align_corners { (g + 1.0) * (0.5 * (size - 1) as f32) } else { (g + 1.0) * (0.5 * size as f32) - 0.5 };
     let (position, low) = (f64::from(position), f64::from(position.floor()));
     [(low, 1.0 - (position - low), -1.0), (low + 1.0, position - low, 1.0)].map(|(index, weight, slope)| {
         let inside = index >= 0.0 && index <= (size - 1) as f64;
@@ -83,7 +80,12 @@ fn check(shape: &GridSample, x: &[f32], grid: &[f32], grad_y: &[f32]) {
     }
 }
 
-fn shape(batch: usize, channels: usize, [height, width]: [usize; 2], [out_height, out_width]: [usize; 2]) -> GridSample {
+fn shape(
+    batch: usize,
+    channels: usize,
+    [height, width]: [usize; 2],
+    [out_height, out_width]: [usize; 2],
+) -> GridSample {
     GridSample { batch, channels, height, width, out_height, out_width, align_corners: false }
 }
 

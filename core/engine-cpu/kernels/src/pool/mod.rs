@@ -1,7 +1,8 @@
 //! Max pooling of images, and its adjoint.
 //!
-//! A window's winner is its first NaN, else its first largest element, row-major. Windows of one row of the result are compared
-//! side by side, one element of the window after the other.
+//! A window's winner is its first NaN, else its first largest element, row-major. Windows of one row of the result are
+//! compared side by side: rows of an image are split by the phase of the stride first, so that the same element of windows that
+//! follow each other stands in lanes that do.
 
 #[cfg(test)]
 mod tests;
@@ -52,15 +53,6 @@ impl Pool {
     fn is_plain(&self) -> bool {
         self.kernel == [2, 2] && self.stride == [2, 2] && self.padding == [0, 0]
     }
-
-    /// The windows `from..to` whose element `k` lies within the axis, and where that of the first is.
-    #[inline(always)]
-    fn inside(&self, axis: usize, k: usize, size: usize, out: usize) -> (usize, usize, usize) {
-        let (stride, padding) = (self.stride[axis], self.padding[axis]);
-        let from = padding.saturating_sub(k).div_ceil(stride);
-        let to = (size + padding).saturating_sub(k).div_ceil(stride).min(out);
-        (from, to.max(from), (from * stride + k).saturating_sub(padding))
-    }
 }
 
 /// y `[planes, h', w']`, the largest of each window of x `[planes, h, w]`; NaN passes through.
@@ -108,64 +100,37 @@ struct Forward<'a> {
 impl Kernel for Forward<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, s: S) {
         let Forward { pool, x, y } = self;
         let (oh, ow) = pool.out();
+        if pool.is_plain() {
+            for (x, y) in x.chunks_exact(pool.height * pool.width).zip(y.chunks_exact_mut(oh * ow)) {
+                for (x, y) in x.chunks_exact(2 * pool.width).zip(y.chunks_exact_mut(ow)) {
+                    plain(x, y);
+                }
+            }
+            return;
+        }
+        let phases = Phases::new(pool, ow);
+        let mut memory = Scratch::new(phases.len() + 2 * phases.windows);
+        let (lines, winners) = memory.split_at_mut(phases.len());
+        lines.fill(f32::NEG_INFINITY);
         for (x, y) in x.chunks_exact(pool.height * pool.width).zip(y.chunks_exact_mut(oh * ow)) {
             for (i, y) in y.chunks_exact_mut(ow).enumerate() {
-                if pool.is_plain() {
-                    let (above, below) = x[2 * i * pool.width..][..2 * pool.width].split_at(pool.width);
-                    let pairs = above.as_chunks::<2>().0.iter().zip(below.as_chunks::<2>().0);
-                    for (y, (a, b)) in y.iter_mut().zip(pairs) {
-                        *y = [a[1], b[0], b[1]].into_iter().fold(a[0], |best, x| if beats(x, best) { x } else { best });
-                    }
-                    continue;
-                }
-                y.fill(f32::NEG_INFINITY);
-                each_line(pool, i, ow, |from, to, at| {
-                    let y = y[from..to].iter_mut();
-                    each_step(&x[at..], pool.stride[1], y, |y, x| *y = if beats(x, *y) { x } else { *y });
-                });
+                phases.compete(s, pool, x, i, lines, winners);
+                y.copy_from_slice(&winners[..ow]);
             }
         }
     }
 }
 
-/// Visits numbers together with the elements of x that are `stride` apart. Steps that the compiler knows go by in lanes.
+/// One row of windows of two by two, side by side.
 #[inline(always)]
-fn each_step<T>(x: &[f32], stride: usize, all: impl ExactSizeIterator<Item = T>, mut visit: impl FnMut(T, f32)) {
-    match stride {
-        1 => all.zip(x).for_each(|(to, &x)| visit(to, x)),
-        2 => {
-            // The last may end the row, without a neighbour.
-            let (last, count) = (x[2 * (all.len() - 1)], all.len() - 1);
-            let mut all = all;
-            all.by_ref().take(count).zip(x.as_chunks::<2>().0).for_each(|(to, x)| visit(to, x[0]));
-            all.for_each(|to| visit(to, last));
-        }
-        _ => all.zip(x.iter().step_by(stride)).for_each(|(to, &x)| visit(to, x)),
-    }
-}
-
-/// `a` where the condition holds, else `b`, without a branch that could be guessed wrong.
-#[inline(always)]
-fn choose(condition: bool, a: u32, b: u32) -> u32 {
-    b ^ ((a ^ b) & u32::from(condition).wrapping_neg())
-}
-
-/// Each element of row i's windows: the columns `from..to` whose windows have it within the image, and where the first one's is.
-#[inline(always)]
-fn each_line(pool: &Pool, i: usize, ow: usize, mut visit: impl FnMut(usize, usize, usize)) {
-    for ky in 0..pool.kernel[0] {
-        let Some(row) = (i * pool.stride[0] + ky).checked_sub(pool.padding[0]).filter(|&row| row < pool.height) else {
-            continue;
-        };
-        for kx in 0..pool.kernel[1] {
-            let (from, to, column) = pool.inside(1, kx, pool.width, ow);
-            if from < to {
-                visit(from, to, row * pool.width + column);
-            }
-        }
+fn plain(x: &[f32], y: &mut [f32]) {
+    let (above, below) = x.split_at(x.len() / 2);
+    let pairs = above.as_chunks::<2>().0.iter().zip(below.as_chunks::<2>().0);
+    for (y, (a, b)) in y.iter_mut().zip(pairs) {
+        *y = [a[1], b[0], b[1]].into_iter().fold(a[0], |best, x| if beats(x, best) { x } else { best });
     }
 }
 
@@ -179,58 +144,112 @@ struct Backward<'a> {
 impl Kernel for Backward<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, s: S) {
         let Backward { pool, x, grad_y, grad_x } = self;
         let (oh, ow) = pool.out();
         let plane = pool.height * pool.width;
-        let mut memory = Scratch::new(2 * ow);
-        let (best, place) = memory.split_at_mut(ow);
-        for ((x, grad_y), grad_x) in
-            x.chunks_exact(plane).zip(grad_y.chunks_exact(oh * ow)).zip(grad_x.chunks_exact_mut(plane))
-        {
+        let phases = Phases::new(pool, ow);
+        let mut memory = Scratch::new(phases.len() + 2 * phases.windows);
+        let (lines, winners) = memory.split_at_mut(phases.len());
+        lines.fill(f32::NEG_INFINITY);
+        let planes = x.chunks_exact(plane).zip(grad_y.chunks_exact(oh * ow)).zip(grad_x.chunks_exact_mut(plane));
+        for ((x, grad_y), grad_x) in planes {
             grad_x.fill(0.0);
             for (i, grad) in grad_y.chunks_exact(ow).enumerate() {
-                if pool.is_plain() {
-                    let two = 2 * i * pool.width..(2 * i + 2) * pool.width;
-                    plain_grad(pool.width, &x[two.clone()], grad, &mut grad_x[two]);
-                    continue;
-                }
-                best.fill(f32::NEG_INFINITY);
-                // Places are kept as the bits of floats; until one wins, the last is that of the window's first element.
-                place.fill(f32::from_bits(u32::MAX));
-                each_line(pool, i, ow, |from, to, at| {
-                    let stride = pool.stride[1] as u32;
-                    let mut here = at as u32;
-                    let best = best[from..to].iter_mut().zip(&mut place[from..to]);
-                    each_step(&x[at..], pool.stride[1], best, |(best, place), x| {
-                        let wins = beats(x, *best) | (place.to_bits() == u32::MAX);
-                        *best = f32::from_bits(choose(wins, x.to_bits(), best.to_bits()));
-                        *place = f32::from_bits(choose(wins, here, place.to_bits()));
-                        here = here.wrapping_add(stride);
-                    });
-                });
-                for (&grad, place) in grad.iter().zip(&*place) {
-                    grad_x[place.to_bits() as usize] += grad;
+                phases.compete(s, pool, x, i, lines, winners);
+                for (j, (&grad, place)) in grad.iter().zip(&winners[phases.windows..]).enumerate() {
+                    let corner = i * pool.stride[0] * pool.width + j * pool.stride[1];
+                    let padding = pool.padding[0] * pool.width + pool.padding[1];
+                    grad_x[corner + place.to_bits() as usize - padding] += grad;
                 }
             }
         }
     }
 }
 
-/// One row of windows of two by two: all of their elements are written.
-#[inline(always)]
-fn plain_grad(width: usize, x: &[f32], grad: &[f32], grad_x: &mut [f32]) {
-    let (above, below) = x.split_at(width);
-    let (to_above, to_below) = grad_x.split_at_mut(width);
-    let from = above.as_chunks::<2>().0.iter().zip(below.as_chunks::<2>().0);
-    let to = to_above.as_chunks_mut::<2>().0.iter_mut().zip(to_below.as_chunks_mut::<2>().0);
-    for ((&grad, (a, b)), (to_a, to_b)) in grad.iter().zip(from).zip(to) {
-        // The first of both halves, then of the two.
-        let [right_a, right_b] = [beats(a[1], a[0]), beats(b[1], b[0])];
-        let best = |right, x: &[f32; 2]| f32::from_bits(choose(right, x[1].to_bits(), x[0].to_bits()));
-        let is_below = beats(best(right_b, b), best(right_a, a));
-        let of = |wins: bool| f32::from_bits(choose(wins, grad.to_bits(), 0));
-        *to_a = [of(!is_below & !right_a), of(!is_below & right_a)];
-        *to_b = [of(is_below & !right_b), of(is_below & right_b)];
+/// How rows are laid out by the phase of the stride, with room for padding and for whole vectors.
+#[derive(Clone, Copy)]
+struct Phases {
+    /// Windows of a row, to the end of a vector.
+    windows: usize,
+    /// Cells before the first of the image.
+    before: usize,
+    /// Cells of one phase.
+    cells: usize,
+    count: usize,
+}
+
+impl Phases {
+    fn new(pool: &Pool, ow: usize) -> Phases {
+        let stride = pool.stride[1];
+        let windows = ow.next_multiple_of(16);
+        let before = pool.padding[1].div_ceil(stride);
+        Phases { windows, before, cells: windows + before + pool.kernel[1] / stride + 1, count: stride }
+    }
+
+    fn len(&self) -> usize {
+        self.cells * self.count
+    }
+
+    /// Lays out a row; cells that are not the image's stay what they are.
+    #[inline(always)]
+    fn split(&self, row: &[f32], lines: &mut [f32]) {
+        if let Phases { count: 2, cells, before, .. } = *self {
+            // Both at once go by in lanes.
+            let (even, odd) = lines.split_at_mut(cells);
+            let pairs = row.as_chunks::<2>();
+            for (([a, b], even), odd) in pairs.0.iter().zip(&mut even[before..]).zip(&mut odd[before..]) {
+                (*even, *odd) = (*a, *b);
+            }
+            if let (Some(&x), Some(last)) = (pairs.1.first(), even.get_mut(before + pairs.0.len())) {
+                *last = x;
+            }
+            return;
+        }
+        for (phase, line) in lines.chunks_exact_mut(self.cells).enumerate().take(row.len()) {
+            let cells = line[self.before..].iter_mut();
+            cells.zip(row[phase..].iter().step_by(self.count)).for_each(|(to, &x)| *to = x);
+        }
+    }
+
+    /// The winners of row i of the windows: their values, and behind these the bits of their places, counted from each window's
+    /// corner. `lines` are minus infinity where no image is: that beats nothing.
+    #[inline(always)]
+    fn compete<S: Simd>(&self, s: S, pool: &Pool, x: &[f32], i: usize, lines: &mut [f32], winners: &mut [f32]) {
+        let (values, places) = winners.split_at_mut(self.windows);
+        values.fill(f32::NEG_INFINITY);
+        // Where nothing is larger than that, the first element within the image wins.
+        let rows_outside = pool.padding[0].saturating_sub(i * pool.stride[0]);
+        for (j, place) in places.iter_mut().enumerate() {
+            let columns_outside = pool.padding[1].saturating_sub(j * pool.stride[1]);
+            *place = f32::from_bits((rows_outside * pool.width + columns_outside) as u32);
+        }
+        for ky in rows_outside..pool.kernel[0] {
+            let row = i * pool.stride[0] + ky - pool.padding[0];
+            if row >= pool.height {
+                break;
+            }
+            self.split(&x[row * pool.width..][..pool.width], lines);
+            for at in (0..self.windows).step_by(S::LANES) {
+                // SAFETY: windows are whole vectors, and lines reach as far as the last element of the last window.
+                unsafe {
+                    let (value, place) = (values[at..].as_mut_ptr(), places[at..].as_mut_ptr());
+                    let (mut best, mut winner) = (s.load(value), s.load(place));
+                    for kx in 0..pool.kernel[1] {
+                        let cell = kx + self.before * self.count - pool.padding[1];
+                        let from = &lines[cell % self.count * self.cells + cell / self.count + at..][..S::LANES];
+                        let new = s.load(from.as_ptr());
+                        let here = s.splat(f32::from_bits((ky * pool.width + kx) as u32));
+                        // As in `beats`.
+                        let unless_nan = |x, y| s.select(s.eq(new, new), y, s.select(s.eq(best, best), x, y));
+                        let larger = s.lt(best, new);
+                        winner = s.select(larger, here, unless_nan(here, winner));
+                        best = s.select(larger, new, unless_nan(new, best));
+                    }
+                    s.store(value, best);
+                    s.store(place, winner);
+                }
+            }
+        }
     }
 }

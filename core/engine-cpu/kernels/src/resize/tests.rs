@@ -108,7 +108,8 @@ fn passes_keep_to_the_matrices() {
 fn weights_need_no_order() {
     let mut numbers = Numbers::new(3);
     for seed in 0..50 {
-        let (size, out) = ((1 + numbers.below(9), 1 + numbers.below(20)), (1 + numbers.below(9), 1 + numbers.below(20)));
+        let (size, out) =
+            ((1 + numbers.below(9), 1 + numbers.below(20)), (1 + numbers.below(9), 1 + numbers.below(20)));
         let mut case = Case::new(2, size, out);
         for (matrix, from) in [(&mut case.rows, size.0), (&mut case.columns, size.1)] {
             matrix.fill(0.0);
