@@ -140,6 +140,13 @@ impl Program {
     pub fn outputs(&self) -> &[Register] {
         &self.outputs
     }
+
+    /// The last operation that reads an input's numbers. An output that is filled there, or later, may stand in their memory.
+    pub fn reads_until(&self, input: usize) -> Register {
+        let filled = |r: &Register| self.operations[*r] == Operation::Input(input);
+        let reads = |operation: &Operation| operation.operands().any(|r| filled(&r));
+        (0..self.operations.len()).rev().find(|&i| filled(&i) || reads(&self.operations[i])).unwrap_or(0)
+    }
 }
 
 /// Where rows begin.

@@ -20,7 +20,8 @@ const TASK: usize = 1 << 15;
 ///
 /// # Safety
 /// Every input's memory is valid for reading as its operand says and every output's for writing, meanwhile nobody else writes to the
-/// one or touches the other. An output may be the memory of an input that has the same starts.
+/// one or touches the other. An output may be the memory of an input that has the same starts and is not read after the output is
+/// filled: see [`Program::reads_until`].
 ///
 /// # Panics
 /// When an operand's rows do not lie within its memory.
@@ -289,7 +290,9 @@ impl Rows<'_> {
             let from = registers.get(register);
             // SAFETY: the caller's promises.
             unsafe {
-                if self.target(register, place).is_some_and(|to| to.cast_const() == from) {
+                // Of several outputs of one register, the first is written at once.
+                let first = self.program.outputs.iter().position(|&r| r == register) == Some(index);
+                if first && self.target(register, place).is_some_and(|to| to.cast_const() == from) {
                     continue;
                 }
                 for i in 0..place.rows {

@@ -126,6 +126,21 @@ fn an_output_may_be_an_input() {
 }
 
 #[test]
+fn one_register_may_be_written_twice() {
+    let program = Program::new(vec![Operation::Input(0), Operation::Unary(Unary::Negate, 0)], vec![1, 1, 0]);
+    for isa in Isa::available() {
+        let (mut x, mut y) = (numbers(70, 1), [[0.0f32; 70]; 3]);
+        let expected: Vec<f32> = x.iter().map(|x| -x).collect();
+        let starts = Starts::Every { offset: 0, stride: 70 };
+        let input = operand(&mut x, Element::F32, starts, 1);
+        let outputs: Vec<Operand<'_>> = y.iter_mut().map(|y| operand(y, Element::F32, starts, 1)).collect();
+        // SAFETY: the operands are the arrays above.
+        unsafe { run(isa, &program, 1, 70, &[input], &outputs) };
+        assert_eq!((&y[0][..], &y[1][..], &y[2][..]), (&expected[..], &expected[..], &x[..]));
+    }
+}
+
+#[test]
 fn comparisons_and_maxima_see_nan() {
     let ops = [Comparison::Equal, Comparison::NotEqual, Comparison::Less, Comparison::LessOrEqual];
     let mut operations = vec![Operation::Input(0), Operation::Input(1)];
