@@ -131,6 +131,19 @@ pub fn prefetch(at: *const f32, count: usize) {
     let _ = (at, count);
 }
 
+/// Asks for the line of `at` to be brought into the first cache, to be written: as [`prefetch`].
+#[inline(always)]
+pub fn ahead(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: a prefetch of an address that is not there does nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

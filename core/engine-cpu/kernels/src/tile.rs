@@ -1,6 +1,6 @@
 //! The innermost product: a few rows by a few vectors of columns, held in registers while the contracted axis goes by.
 
-use crate::simd::Simd;
+use crate::{factors::Kind, shared::ahead, simd::Simd};
 
 /// Rows and vectors of columns that fill the registers of an instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl TileSize {
     }
 }
 
-/// Where the left side's numbers stand: row i of step k at `i * row + k * step`.
+/// Where the left side's words stand: row i of step k at `i * row + k * step`.
 #[derive(Clone, Copy, Debug)]
 pub struct Left {
     pub data: *const f32,
@@ -53,20 +53,20 @@ pub struct Target {
     pub bias: *const f32,
 }
 
-/// `rows` rows of a product, at most a tile's.
+/// `rows` rows of a product, at most a tile's. Steps are of words: see [`Kind`].
 ///
 /// # Safety
 /// `left` is valid for `rows` rows and `depth` steps, `right` for `depth` whole rows of the tile, `target` for `rows` rows of
 /// `columns`, and its bias, if any, for a tile's columns. Nobody else touches the target meanwhile.
 #[inline(always)]
-pub unsafe fn product<S: Simd>(s: S, rows: usize, depth: usize, left: Left, right: Right, target: Target) {
+pub unsafe fn product<K: Kind, S: Simd>(s: S, rows: usize, depth: usize, left: Left, right: Right, target: Target) {
     // SAFETY: the caller's promises; each piece of rows is within `rows`.
     unsafe {
         if rows == TileSize::of::<S>().rows {
             match S::REGISTERS {
-                32 => tile::<S, 14, 2>(s, depth, left, right, target),
-                16 => tile::<S, 6, 2>(s, depth, left, right, target),
-                _ => tile::<S, 4, 1>(s, depth, left, right, target),
+                32 => tile::<K, S, 14, 2>(s, depth, left, right, target),
+                16 => tile::<K, S, 6, 2>(s, depth, left, right, target),
+                _ => tile::<K, S, 4, 1>(s, depth, left, right, target),
             }
             return;
         }
@@ -76,12 +76,12 @@ pub unsafe fn product<S: Simd>(s: S, rows: usize, depth: usize, left: Left, righ
                 let left = Left { data: left.data.add(done * left.row), ..left };
                 let target = Target { data: target.data.add(done * target.stride), ..target };
                 match (piece, TileSize::of::<S>().vectors) {
-                    (8, 2) => tile::<S, 8, 2>(s, depth, left, right, target),
-                    (4, 2) => tile::<S, 4, 2>(s, depth, left, right, target),
-                    (2, 2) => tile::<S, 2, 2>(s, depth, left, right, target),
-                    (1, 2) => tile::<S, 1, 2>(s, depth, left, right, target),
-                    (2, _) => tile::<S, 2, 1>(s, depth, left, right, target),
-                    (1, _) => tile::<S, 1, 1>(s, depth, left, right, target),
+                    (8, 2) => tile::<K, S, 8, 2>(s, depth, left, right, target),
+                    (4, 2) => tile::<K, S, 4, 2>(s, depth, left, right, target),
+                    (2, 2) => tile::<K, S, 2, 2>(s, depth, left, right, target),
+                    (1, 2) => tile::<K, S, 1, 2>(s, depth, left, right, target),
+                    (2, _) => tile::<K, S, 2, 1>(s, depth, left, right, target),
+                    (1, _) => tile::<K, S, 1, 1>(s, depth, left, right, target),
                     _ => unreachable!("a smaller tile has fewer rows"),
                 }
                 done += piece;
@@ -93,31 +93,22 @@ pub unsafe fn product<S: Simd>(s: S, rows: usize, depth: usize, left: Left, righ
 /// # Safety
 /// As for [`product`].
 #[inline(always)]
-unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn tile<K: Kind, S: Simd, const ROWS: usize, const VECTORS: usize>(
     s: S,
     depth: usize,
     left: Left,
     right: Right,
     target: Target,
 ) {
-    let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
     // SAFETY: the caller's promises.
     unsafe {
-        let (mut from, mut to) = (left.data, right.data);
-        for _ in 0..depth {
-            let mut row = [s.splat(0.0); VECTORS];
-            for (v, x) in row.iter_mut().enumerate() {
-                *x = s.load(to.add(v * S::LANES));
+        // Where the result is far away, it comes nearer while the sums are made.
+        for i in 0..ROWS {
+            for v in 0..VECTORS {
+                ahead(target.data.wrapping_add(i * target.stride + v * S::LANES));
             }
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let x = s.splat(*from.add(i * left.row));
-                for v in 0..VECTORS {
-                    sums[v] = s.fma(x, row[v], sums[v]);
-                }
-            }
-            from = from.add(left.step);
-            to = to.add(right.stride);
         }
+        let mut sums = sums::<K, S, ROWS, VECTORS>(s, depth, left, right);
         if !target.bias.is_null() {
             for v in 0..VECTORS {
                 let bias = s.load(target.bias.add(v * S::LANES));
@@ -127,22 +118,56 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
             }
         }
         if target.columns == VECTORS * S::LANES {
-            for (i, sums) in sums.iter().enumerate() {
-                for (v, &sum) in sums.iter().enumerate() {
+            for i in 0..ROWS {
+                for v in 0..VECTORS {
                     let at = target.data.add(i * target.stride + v * S::LANES);
-                    s.store(at, if target.add { s.add(sum, s.load(at)) } else { sum });
+                    s.store(at, if target.add { s.add(sums[i][v], s.load(at)) } else { sums[i][v] });
                 }
             }
             return;
         }
-        for (i, sums) in sums.iter().enumerate() {
-            for (v, &sum) in sums.iter().enumerate() {
+        for i in 0..ROWS {
+            for v in 0..VECTORS {
                 let count = target.columns.saturating_sub(v * S::LANES).min(S::LANES);
                 let at = target.data.add(i * target.stride + v * S::LANES);
                 if count > 0 {
+                    let sum = sums[i][v];
                     s.store_first(at, if target.add { s.add(sum, s.load_first(at, count)) } else { sum }, count);
                 }
             }
         }
     }
+}
+
+/// Apart from what becomes of them: the compiler then keeps them in registers.
+///
+/// # Safety
+/// As for [`product`].
+#[inline(always)]
+unsafe fn sums<K: Kind, S: Simd, const ROWS: usize, const VECTORS: usize>(
+    s: S,
+    depth: usize,
+    left: Left,
+    right: Right,
+) -> [[S::F; VECTORS]; ROWS] {
+    let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
+    let (mut from, mut to) = (left.data, right.data);
+    for _ in 0..depth {
+        let mut row = [s.splat(0.0); VECTORS];
+        // SAFETY: the caller's promises.
+        unsafe {
+            for (v, x) in row.iter_mut().enumerate() {
+                *x = s.load(to.add(v * S::LANES));
+            }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = s.splat(*from.add(i * left.row));
+                for v in 0..VECTORS {
+                    sums[v] = K::dot(s, x, row[v], sums[v]);
+                }
+            }
+        }
+        from = from.wrapping_add(left.step);
+        to = to.wrapping_add(right.stride);
+    }
+    sums
 }

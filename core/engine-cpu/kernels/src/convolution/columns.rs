@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::{grid::Grid, stage::stage};
 use crate::{
+    factors::Exact,
     shared::{Scratch, SharedMut},
     simd::{Isa, Kernel, Simd},
     tile::{Left, Right, Target, TileSize, product},
@@ -226,7 +227,7 @@ impl Kernel for Multiply<'_> {
                 // SAFETY: staged planes hold `depth` positions behind every offset; nobody else adds to these sums.
                 unsafe {
                     let left = Left { data: left.add(offset + first * apart), row: apart, step: 1 };
-                    product(s, count, depth, left, Right { data: right, stride: width }, target);
+                    product::<Exact, S>(s, count, depth, left, Right { data: right, stride: width }, target);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::Convolution;
 use crate::{
-    product::{Along, Rows, Side, Size, multiply},
+    product::{Along, Factors, Rows, Side, Size, multiply},
     shared::Scratch,
     simd::Isa,
 };
@@ -26,7 +26,7 @@ pub fn forward(isa: Isa, shape: &Convolution, x: &[f32], kernel: &[f32], bias: O
     let (n, o, k) = (shape.batch, shape.out_channels, kernel.len() / shape.out_channels);
     let mut columns = Scratch::new(o * n);
     let size = Size { m: o, n, k };
-    multiply(isa, size, side(kernel, k, Along::Kept), side(x, k, Along::Kept), None, false, &mut columns);
+    multiply(isa, Factors::F32, size, side(kernel, k, Along::Kept), side(x, k, Along::Kept), None, false, &mut columns);
     turned(&columns, o, out);
     if let Some(bias) = bias {
         for row in out.chunks_exact_mut(o) {
@@ -39,12 +39,30 @@ pub fn input_grad(isa: Isa, shape: &Convolution, kernel: &[f32], grad_out: &[f32
     let (n, o, k) = (shape.batch, shape.out_channels, kernel.len() / shape.out_channels);
     let mut columns = Scratch::new(k * n);
     let size = Size { m: k, n, k: o };
-    multiply(isa, size, side(kernel, k, Along::Contracted), side(grad_out, o, Along::Kept), None, false, &mut columns);
+    multiply(
+        isa,
+        Factors::F32,
+        size,
+        side(kernel, k, Along::Contracted),
+        side(grad_out, o, Along::Kept),
+        None,
+        false,
+        &mut columns,
+    );
     turned(&columns, k, grad_x);
 }
 
 pub fn kernel_grad(isa: Isa, shape: &Convolution, x: &[f32], grad_out: &[f32], grad_kernel: &mut [f32]) {
     let (n, o, k) = (shape.batch, shape.out_channels, grad_kernel.len() / shape.out_channels);
     let size = Size { m: o, n: k, k: n };
-    multiply(isa, size, side(grad_out, o, Along::Contracted), side(x, k, Along::Contracted), None, false, grad_kernel);
+    multiply(
+        isa,
+        Factors::F32,
+        size,
+        side(grad_out, o, Along::Contracted),
+        side(x, k, Along::Contracted),
+        None,
+        false,
+        grad_kernel,
+    );
 }

@@ -1,26 +1,28 @@
 //! Products whose contraction is long: gradients of weights, summed over all tokens.
 
+use std::marker::PhantomData;
+
 use rayon::prelude::*;
 
-use super::{
-    Along, Deep, Side,
-    pack::{self, Ahead},
-};
+use super::{Along, Job, Side, ahead::Ahead, pack};
 use crate::{
-    shared::Scratch,
+    factors::Kind,
+    shared::{Scratch, SharedMut},
     simd::{Kernel, Simd},
     tile::{Right, Target, TileSize, product},
 };
 
-/// Steps of the contraction that are packed at once.
+/// Words of the contraction that are packed at once.
 pub const DEPTH: usize = 256;
 /// Elements of a result up to which each piece of the contraction has sums of its own.
 const OWN_SUMS: usize = 1 << 18;
+/// Steps that a piece is a multiple of.
+const EVEN: usize = 32;
 /// Pieces of the contraction, at most.
 const PIECES: usize = 8;
 
 #[inline(always)]
-pub fn multiply<S: Simd>(job: &Deep<'_>) {
+pub fn multiply<K: Kind, S: Simd>(job: &Job<'_>, c: SharedMut<'_, f32>) {
     let size = job.size;
     let elements = size.m * size.n;
     if elements == 0 {
@@ -36,32 +38,33 @@ pub fn multiply<S: Simd>(job: &Deep<'_>) {
             let first = block * rows;
             let rows = rows.min(size.m - first);
             // SAFETY: these rows are this task's alone.
-            let c = unsafe { job.c.part(first * size.n, rows * size.n) };
-            S::ISA.run(Piece { job, steps: (0, size.k), rows: (first, rows), add: job.add, c });
+            let c = unsafe { c.part(first * size.n, rows * size.n) };
+            S::ISA.run(Piece { job, kind: PhantomData::<K>, steps: (0, size.k), rows: (first, rows), add: job.add, c });
         });
         return;
     }
-    let steps = size.k.div_ceil(pieces).next_multiple_of(DEPTH);
+    let steps = size.k.div_ceil(pieces).next_multiple_of(EVEN);
     let pieces = size.k.div_ceil(steps);
     let mut sums = Scratch::new(pieces * elements);
     sums.par_chunks_mut(elements).enumerate().for_each(|(i, c)| {
         let from = i * steps;
         let steps = (from, steps.min(size.k - from));
-        S::ISA.run(Piece { job, steps, rows: (0, size.m), add: false, c });
+        S::ISA.run(Piece { job, kind: PhantomData::<K>, steps, rows: (0, size.m), add: false, c });
     });
     let sums = &*sums;
     let share = elements.div_ceil(4 * rayon::current_num_threads());
     (0..elements.div_ceil(share)).into_par_iter().for_each(|i| {
         let at = i * share;
         // SAFETY: these elements are this task's alone.
-        let c = unsafe { job.c.part(at, share.min(elements - at)) };
+        let c = unsafe { c.part(at, share.min(elements - at)) };
         S::ISA.run(Sum { sums, elements, at, add: job.add, c });
     });
 }
 
 /// Some steps of the contraction, for some rows of the result.
-struct Piece<'a> {
-    job: &'a Deep<'a>,
+struct Piece<'a, K> {
+    job: &'a Job<'a>,
+    kind: PhantomData<K>,
     /// First and number.
     steps: (usize, usize),
     rows: (usize, usize),
@@ -69,25 +72,30 @@ struct Piece<'a> {
     c: &'a mut [f32],
 }
 
-impl Kernel for Piece<'_> {
+impl<K: Kind> Kernel for Piece<'_, K> {
     type Output = ();
+    const BF16: bool = K::BF16;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Piece { job, steps: (start, steps), rows: (top, count), add, c } = self;
+        let Piece { job, kind: _, steps: (start, steps), rows: (top, count), add, c } = self;
         let (n, tile, width) = (job.size.n, TileSize::of::<S>().rows, TileSize::columns::<S>());
-        let mut room = Scratch::new(pack::room::<S>(count, DEPTH));
-        let mut packed = Scratch::new(n.next_multiple_of(width) * DEPTH);
-        for from in (0..steps).step_by(DEPTH) {
-            let depth = DEPTH.min(steps - from);
-            let staged = pack::rows(s, &job.a, top, count, start + from, depth, &mut room);
-            pack::panels(s, &job.b, n, start + from, depth, &mut packed);
+        // Parts that are alike, as long as the caches like.
+        let most = DEPTH * K::steps::<S>();
+        let most = steps.div_ceil(steps.div_ceil(most)).next_multiple_of(EVEN);
+        let mut room = Scratch::new(pack::room::<K, S>(count, most));
+        let mut packed = Scratch::new(n.next_multiple_of(width) * K::words::<S>(most));
+        for from in (0..steps).step_by(most) {
+            let depth = most.min(steps - from);
+            let words = K::words::<S>(depth);
+            let staged = pack::rows::<K, S>(s, &job.a, top, count, start + from, depth, &mut room);
+            pack::panels::<K, S>(s, &job.b, n, start + from, depth, &mut packed);
             // The contraction streams through memory: the next steps are fetched while these are summed.
-            let next = (start + from + depth, start + (from + depth + DEPTH).min(steps));
+            let next = (start + from + depth, start + (from + depth + most).min(steps));
             let tiles = n.div_ceil(width) * count.div_ceil(tile);
             let mut ahead_a = Ahead::new(job.a, ahead(job.a, next), (top, count), tiles);
             let mut ahead_b = Ahead::new(job.b, ahead(job.b, next), (0, n), tiles);
             for column in (0..n).step_by(width) {
-                let right = Right { data: packed[column * depth..].as_ptr(), stride: width };
+                let right = Right { data: packed[column * words..].as_ptr(), stride: width };
                 for first in (0..count).step_by(tile) {
                     let rows = tile.min(count - first);
                     let target = Target {
@@ -98,7 +106,7 @@ impl Kernel for Piece<'_> {
                         bias: std::ptr::null(),
                     };
                     // SAFETY: the tile was staged, the panel packed, and the target lies within c.
-                    unsafe { product(s, rows, depth, staged.tile(first / tile, rows), right, target) };
+                    unsafe { product::<K, S>(s, rows, words, staged.tile(first / tile), right, target) };
                     ahead_a.step();
                     ahead_b.step();
                 }

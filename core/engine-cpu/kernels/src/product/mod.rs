@@ -4,15 +4,22 @@
 //! second cache, and tiles hold their sums in registers. Two drivers cut the work. *Tall* products have many rows (a layer's
 //! tokens): threads take blocks of rows, which do not depend on each other. *Deep* products contract the tokens away (a weight's
 //! gradient): the contraction is cut into pieces by shape alone, and their sums are added in order.
+//!
+//! Both sides are given as `f32`; [`Factors`] says whether they are rounded to bfloat16 on their way into packed blocks.
 
+mod ahead;
 mod deep;
 mod pack;
 mod tall;
 
+use std::marker::PhantomData;
+
 use rayon::prelude::*;
 pub use tall::Finish;
 
+pub use crate::factors::Factors;
 use crate::{
+    factors::{Exact, Kind, Rounded},
     shared::SharedMut,
     simd::{Isa, Kernel, Simd},
 };
@@ -95,15 +102,21 @@ impl Size {
 ///
 /// # Panics
 /// When a side does not lie within its slice, or `c` has another size.
-pub fn multiply(isa: Isa, size: Size, a: Side<'_>, b: Side<'_>, bias: Option<&[f32]>, add: bool, c: &mut [f32]) {
+#[allow(clippy::too_many_arguments, reason = "they are what a product is")]
+pub fn multiply(
+    isa: Isa,
+    factors: Factors,
+    size: Size,
+    a: Side<'_>,
+    b: Side<'_>,
+    bias: Option<&[f32]>,
+    add: bool,
+    c: &mut [f32],
+) {
     check(size, a, b, bias);
     assert_eq!(c.len(), size.m * size.n, "the result has another size");
-    let c = SharedMut::new(c);
-    if bias.is_none() && is_deep(size) {
-        isa.run(Deep { size, a, b, add, c });
-    } else {
-        isa.run(Tall { size, a, b, bias, add, c: Some(c), finish: None });
-    }
+    let driver = if bias.is_none() && is_deep(size) { Driver::Deep } else { Driver::Tall };
+    run(isa, factors, driver, &Job { size, a, b, bias, add, c: Some(SharedMut::new(c)), finish: None });
 }
 
 /// As [`multiply`] with a bias; each block of rows is handed on as soon as it is there, still in the cache. Without `c` the rows are
@@ -111,8 +124,10 @@ pub fn multiply(isa: Isa, size: Size, a: Side<'_>, b: Side<'_>, bias: Option<&[f
 ///
 /// # Panics
 /// When a side does not lie within its slice, or `c` has another size.
+#[allow(clippy::too_many_arguments, reason = "as above")]
 pub fn multiply_then(
     isa: Isa,
+    factors: Factors,
     size: Size,
     a: Side<'_>,
     b: Side<'_>,
@@ -124,7 +139,7 @@ pub fn multiply_then(
     if let Some(c) = &c {
         assert_eq!(c.len(), size.m * size.n, "the result has another size");
     }
-    isa.run(Tall { size, a, b, bias, add: false, c, finish: Some(finish) });
+    run(isa, factors, Driver::Tall, &Job { size, a, b, bias, add: false, c, finish: Some(finish) });
 }
 
 /// Products of one size, `c[i] = a_i b_i`, each on one thread.
@@ -133,6 +148,7 @@ pub fn multiply_then(
 /// When a side does not lie within its slice, or `c` has another size.
 pub fn multiply_many<'a>(
     isa: Isa,
+    factors: Factors,
     size: Size,
     count: usize,
     sides: impl Fn(usize) -> (Side<'a>, Side<'a>) + Sync,
@@ -142,7 +158,8 @@ pub fn multiply_many<'a>(
     c.par_chunks_mut((size.m * size.n).max(1)).enumerate().for_each(|(i, c)| {
         let (a, b) = sides(i);
         check(size, a, b, None);
-        isa.run(Alone(Tall { size, a, b, bias: None, add: false, c: Some(SharedMut::new(c)), finish: None }));
+        let c = Some(SharedMut::new(c));
+        run(isa, factors, Driver::Alone, &Job { size, a, b, bias: None, add: false, c, finish: None });
     });
 }
 
@@ -159,7 +176,7 @@ fn is_deep(size: Size) -> bool {
     size.k >= 2 * size.m.max(size.n) && size.k >= 2 * deep::DEPTH
 }
 
-struct Tall<'a> {
+struct Job<'a> {
     size: Size,
     a: Side<'a>,
     b: Side<'a>,
@@ -169,37 +186,38 @@ struct Tall<'a> {
     finish: Option<Finish<'a>>,
 }
 
-impl Kernel for Tall<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        tall::multiply::<S>(&self);
+#[derive(Clone, Copy)]
+enum Driver {
+    Tall,
+    /// Tall, on the thread that asks.
+    Alone,
+    /// There is a result to write to, and no bias.
+    Deep,
+}
+
+fn run(isa: Isa, factors: Factors, driver: Driver, job: &Job<'_>) {
+    match factors {
+        Factors::F32 => isa.run(Work { job, driver, kind: PhantomData::<Exact> }),
+        Factors::Bf16 => isa.run(Work { job, driver, kind: PhantomData::<Rounded> }),
     }
 }
 
-struct Alone<'a>(Tall<'a>);
+struct Work<'a, K> {
+    job: &'a Job<'a>,
+    driver: Driver,
+    kind: PhantomData<K>,
+}
 
-impl Kernel for Alone<'_> {
+impl<K: Kind> Kernel for Work<'_, K> {
     type Output = ();
+    const BF16: bool = K::BF16;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        tall::multiply_alone(s, &self.0);
-    }
-}
-
-struct Deep<'a> {
-    size: Size,
-    a: Side<'a>,
-    b: Side<'a>,
-    add: bool,
-    c: SharedMut<'a, f32>,
-}
-
-impl Kernel for Deep<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        deep::multiply::<S>(&self);
+        match (self.driver, self.job.c) {
+            (Driver::Deep, Some(c)) => deep::multiply::<K, S>(self.job, c),
+            (Driver::Alone, _) => tall::multiply_alone::<K, S>(s, self.job),
+            _ => tall::multiply::<K, S>(self.job),
+        }
     }
 }
 

@@ -1,71 +1,74 @@
-//! Copies of a side's pieces in the order in which tiles read them.
+//! Copies of a side's pieces in the order in which tiles read them, in words of their [`Kind`].
 
 use super::{Along, Rows, Side};
 use crate::{
-    shared::prefetch,
+    factors::Kind,
     simd::Simd,
+    square::{SQUARE, square},
     tile::{Left, TileSize},
 };
 
-/// Rows of a side that are packed together.
+/// Rows of a side that are packed together, in words.
 const TOGETHER: usize = 8;
+/// Words of a few rows that are transposed at a time.
+const STAGE: usize = 64;
 
 /// All columns of the right side, steps `from..from + depth`: panels of a tile's width, one after the other, each as [`panel`] has it.
 #[inline(always)]
-pub fn panels<S: Simd>(s: S, b: &Side<'_>, n: usize, from: usize, depth: usize, to: &mut [f32]) {
-    let width = TileSize::columns::<S>();
+pub fn panels<K: Kind, S: Simd>(s: S, b: &Side<'_>, n: usize, from: usize, depth: usize, to: &mut [f32]) {
+    let (width, words) = (TileSize::columns::<S>(), K::words::<S>(depth));
     if b.along == Along::Kept {
         for column in (0..n).step_by(width) {
-            panel(s, b, n, column, from, depth, &mut to[column * depth..]);
+            panel::<K, S>(s, b, n, column, from, depth, &mut to[column * words..]);
         }
         return;
     }
-    for k in (0..depth).step_by(TOGETHER) {
-        let steps = TOGETHER.min(depth - k);
+    let together = TOGETHER * K::steps::<S>();
+    for k in (0..depth).step_by(together) {
+        let (steps, word) = (together.min(depth - k), K::words::<S>(k));
         for column in (0..n).step_by(width) {
-            panel(s, b, n, column, from + k, steps, &mut to[column * depth + k * width..]);
+            panel::<K, S>(s, b, n, column, from + k, steps, &mut to[column * words + word * width..]);
         }
     }
 }
 
-/// Columns `column..` of the right side, as many as a tile has or as there are, steps `from..from + depth`: `[depth][columns]`,
-/// zeros where there is no column.
+/// Columns `column..` of the right side, as many as a tile has or as there are, steps `from..from + depth`: `[words][columns]`, zeros
+/// where there is no column and no step.
 #[inline(always)]
-pub fn panel<S: Simd>(s: S, b: &Side<'_>, n: usize, column: usize, from: usize, depth: usize, to: &mut [f32]) {
-    let width = TileSize::columns::<S>();
+pub fn panel<K: Kind, S: Simd>(s: S, b: &Side<'_>, n: usize, column: usize, from: usize, depth: usize, to: &mut [f32]) {
+    let (width, words) = (TileSize::columns::<S>(), K::words::<S>(depth));
     let there = width.min(n - column);
-    let to = &mut to[..depth * width];
+    let to = &mut to[..words * width];
     match b.along {
         Along::Contracted => {
-            for (k, to) in to.chunks_exact_mut(width).enumerate() {
-                let start = b.rows.start(from + k) + column;
-                copy(s, &b.data[start..start + there], to);
-                to[there..].fill(0.0);
+            for (word, to) in to.chunks_exact_mut(width).enumerate() {
+                across::<K, S>(s, b, (from + word * K::steps::<S>(), from + depth), (column, there), to);
             }
         }
         Along::Kept => {
-            if there < width {
-                to.fill(0.0);
-            }
-            // Eight rows at once, so that a line of the panel is filled while it is in the cache.
-            for first in (0..there).step_by(8) {
-                let rows = 8.min(there - first);
-                let starts: [usize; 8] = std::array::from_fn(|i| match i < rows {
-                    true => b.rows.start(column + first + i) + from,
-                    false => 0,
-                });
-                if rows == 8 {
-                    let sources: [&[f32]; 8] = std::array::from_fn(|i| &b.data[starts[i]..starts[i] + depth]);
-                    for (k, to) in to.chunks_exact_mut(width).enumerate() {
-                        let to: &mut [f32] = &mut to[first..first + 8];
-                        for (to, source) in to.iter_mut().zip(&sources) {
-                            *to = source[k];
-                        }
+            let mut stage = [0.0; SQUARE * STAGE];
+            for first in (0..width).step_by(SQUARE) {
+                let rows = SQUARE.min(there.saturating_sub(first));
+                // Where a row is missing, those before it may have left something.
+                stage[rows * STAGE..].fill(0.0);
+                for word in (0..words).step_by(STAGE) {
+                    let (step, count) = (word * K::steps::<S>(), STAGE.min(words - word));
+                    let steps = (STAGE * K::steps::<S>()).min(depth - step);
+                    for (i, stage) in stage.chunks_exact_mut(STAGE).take(rows).enumerate() {
+                        let start = b.rows.start(column + first + i) + from + step;
+                        along::<K, S>(s, &b.data[start..start + steps], stage);
                     }
-                } else {
-                    for i in 0..rows {
-                        for (k, &x) in b.data[starts[i]..starts[i] + depth].iter().enumerate() {
-                            to[k * width + first + i] = x;
+                    let whole = count / SQUARE * SQUARE;
+                    let to = &mut to[word * width..(word + count) * width];
+                    for k in (0..whole).step_by(SQUARE) {
+                        // SAFETY: the stage holds 8 rows of `STAGE`, `to` 8 more rows as wide as a tile.
+                        unsafe {
+                            square(s, stage.as_ptr().add(k), STAGE, to.as_mut_ptr().add(k * width + first), width)
+                        };
+                    }
+                    for k in whole..count {
+                        for i in 0..SQUARE {
+                            to[k * width + first + i] = stage[i * STAGE + k];
                         }
                     }
                 }
@@ -74,56 +77,79 @@ pub fn panel<S: Simd>(s: S, b: &Side<'_>, n: usize, column: usize, from: usize, 
     }
 }
 
-/// A short copy: the call of a library's would cost more.
+/// Words of consecutive steps, zeros behind the last; whole vectors of them are written.
 #[inline(always)]
-fn copy<S: Simd>(s: S, from: &[f32], to: &mut [f32]) {
-    assert!(from.len() <= to.len());
-    let mut at = 0;
-    // SAFETY: the lanes that are touched lie within both.
+fn along<K: Kind, S: Simd>(s: S, from: &[f32], to: &mut [f32]) {
+    let (words, steps) = (K::words::<S>(from.len()), K::steps::<S>());
+    assert!(words.next_multiple_of(S::LANES) <= to.len());
+    // SAFETY: the vectors lie within `to`, and what is read of them lies within `from`.
     unsafe {
-        while at + S::LANES <= from.len() {
-            s.store(to.as_mut_ptr().add(at), s.load(from.as_ptr().add(at)));
-            at += S::LANES;
-        }
-        if at < from.len() {
-            let count = from.len() - at;
-            s.store_first(to.as_mut_ptr().add(at), s.load_first(from.as_ptr().add(at), count), count);
+        for word in (0..words).step_by(S::LANES) {
+            let at = word * steps;
+            let load = |at: usize| match from.len().saturating_sub(at) {
+                left if left >= S::LANES => s.load(from.as_ptr().add(at)),
+                0 => s.splat(0.0),
+                left => s.load_first(from.as_ptr().add(at), left),
+            };
+            let second = if steps == 2 { load(at + S::LANES) } else { s.splat(0.0) };
+            s.store(to.as_mut_ptr().add(word), K::along(s, load(at), second));
         }
     }
 }
 
-/// `columns` (first and number, at most a tile's rows) of the rows `steps` (first and number), close together.
+/// A word of each of some columns (first and number) of a side whose rows are steps: its first step, and the end of steps. Zeros
+/// behind them; `to` is of whole vectors.
 #[inline(always)]
-fn narrow<S: Simd>(s: S, a: &Side<'_>, columns: (usize, usize), steps: (usize, usize), to: &mut [f32]) {
-    let (column, width) = columns;
-    let lanes = width.div_ceil(S::LANES) * S::LANES;
-    for k in 0..steps.1 {
-        let start = a.rows.start(steps.0 + k) + column;
-        // Whole vectors where the slices go on long enough: what is copied too much, the next step covers. Masked stores are slow.
-        let (there, room) = (a.data.len() - start, to.len() - k * width);
-        if there >= lanes && room >= lanes {
-            for at in (0..width).step_by(S::LANES) {
-                // SAFETY: both slices hold `lanes` more elements.
-                unsafe {
-                    let x = s.load(a.data.as_ptr().add(start + at));
-                    s.store(to.as_mut_ptr().add(k * width + at), x);
-                }
+fn across<K: Kind, S: Simd>(
+    s: S,
+    side: &Side<'_>,
+    (step, end): (usize, usize),
+    (column, count): (usize, usize),
+    to: &mut [f32],
+) {
+    let row = |step: usize| {
+        let start = side.rows.start(step) + column;
+        &side.data[start..start + count]
+    };
+    let load = |row: &[f32], at: usize| {
+        // SAFETY: as many lanes are read as there are.
+        unsafe {
+            match count.saturating_sub(at) {
+                left if left >= S::LANES => s.load(row.as_ptr().add(at)),
+                0 => s.splat(0.0),
+                left => s.load_first(row.as_ptr().add(at), left),
             }
-        } else {
-            copy(s, &a.data[start..start + width], &mut to[k * width..]);
         }
+    };
+    let first = row(step);
+    let second = (K::steps::<S>() == 2 && step + 1 < end).then(|| row(step + 1));
+    for (i, to) in to.chunks_exact_mut(S::LANES).enumerate() {
+        let at = i * S::LANES;
+        let second = second.map_or(s.splat(0.0), |row| load(row, at));
+        // SAFETY: `to` is a vector.
+        unsafe { s.store(to.as_mut_ptr(), K::across(s, load(first, at), second)) };
     }
+}
+
+/// The distance of packed rows of so many words: an odd number of lines, so that the rows of a tile share none of the first cache.
+fn stride(words: usize) -> usize {
+    (words.div_ceil(16) | 1) * 16
+}
+
+/// Rows of a tile that stand side by side, in whole vectors.
+fn side_by_side<S: Simd>() -> usize {
+    TileSize::of::<S>().rows.next_multiple_of(S::LANES)
 }
 
 /// Floats that [`rows`] may need for so many rows and steps.
-pub fn room<S: Simd>(rows: usize, depth: usize) -> usize {
-    rows.next_multiple_of(TileSize::of::<S>().rows) * (depth + 16)
+pub fn room<K: Kind, S: Simd>(rows: usize, depth: usize) -> usize {
+    rows.div_ceil(TileSize::of::<S>().rows) * side_by_side::<S>() * stride(K::words::<S>(depth))
 }
 
 /// Rows `first..first + count` of the left side, steps `from..from + depth`, ready for tiles: where they stand if that is well, else
 /// in `room`. Tile i begins with row `i * TileSize::rows` of them: see [`Staged::tile`].
 #[inline(always)]
-pub fn rows<S: Simd>(
+pub fn rows<K: Kind, S: Simd>(
     s: S,
     a: &Side<'_>,
     first: usize,
@@ -135,35 +161,38 @@ pub fn rows<S: Simd>(
     let tile = TileSize::of::<S>().rows;
     match (a.along, a.rows) {
         // Rows a multiple of 4 KiB apart would all want the same few lines of the first cache.
-        (Along::Kept, Rows::Every(stride)) if !stride.is_multiple_of(512) => {
+        (Along::Kept, Rows::Every(stride)) if !K::BF16 && !stride.is_multiple_of(512) => {
             let data = &a.data[first * stride + from..];
-            Staged { left: Left { data: data.as_ptr(), row: stride, step: 1 }, tile: tile * stride, packed: 0 }
+            Staged { left: Left { data: data.as_ptr(), row: stride, step: 1 }, tile: tile * stride }
         }
         (Along::Kept, _) => {
-            let even = depth.next_multiple_of(16);
-            let stride = if even.is_multiple_of(512) { even + 16 } else { even };
-            for i in 0..count {
+            let stride = stride(K::words::<S>(depth));
+            for (i, room) in room.chunks_exact_mut(stride).take(count).enumerate() {
                 let start = a.rows.start(first + i) + from;
-                room[i * stride..i * stride + depth].copy_from_slice(&a.data[start..start + depth]);
+                along::<K, S>(s, &a.data[start..start + depth], room);
             }
-            Staged { left: Left { data: room.as_ptr(), row: stride, step: 1 }, tile: tile * stride, packed: 0 }
+            Staged { left: Left { data: room.as_ptr(), row: stride, step: 1 }, tile: tile * stride }
         }
         // Read in place: each step's numbers stand side by side, and to copy them costs more than it brings.
-        (Along::Contracted, Rows::Every(stride)) => {
+        (Along::Contracted, Rows::Every(stride)) if !K::BF16 => {
             let data = &a.data[from * stride + first..];
-            Staged { left: Left { data: data.as_ptr(), row: 1, step: stride }, tile, packed: 0 }
+            Staged { left: Left { data: data.as_ptr(), row: 1, step: stride }, tile }
         }
-        (Along::Contracted, Rows::At(_)) => {
+        (Along::Contracted, _) => {
+            let (words, width, steps) = (K::words::<S>(depth), side_by_side::<S>(), K::steps::<S>());
             // A few steps at a time: their rows are then read from end to end, as memory likes it.
-            for k in (0..depth).step_by(TOGETHER) {
-                let steps = TOGETHER.min(depth - k);
+            for word in (0..words).step_by(TOGETHER) {
+                let together = word..words.min(word + TOGETHER);
                 for done in (0..count).step_by(tile) {
-                    let width = tile.min(count - done);
-                    let panel = &mut room[done * depth..][..width * depth];
-                    narrow(s, a, (first + done, width), (from + k, steps), &mut panel[k * width..]);
+                    let columns = (first + done, tile.min(count - done));
+                    let panel = &mut room[done / tile * width * words..][..width * words];
+                    for word in together.clone() {
+                        let steps = (from + word * steps, from + depth);
+                        across::<K, S>(s, a, steps, columns, &mut panel[word * width..(word + 1) * width]);
+                    }
                 }
             }
-            Staged { left: Left { data: room.as_ptr(), row: 1, step: 0 }, tile: tile * depth, packed: 1 }
+            Staged { left: Left { data: room.as_ptr(), row: 1, step: width }, tile: width * words }
         }
     }
 }
@@ -174,50 +203,16 @@ pub struct Staged {
     left: Left,
     /// From one tile to the next.
     tile: usize,
-    /// 1 where the rows of a tile stand side by side, so that a step is as long as the tile has rows.
-    packed: usize,
 }
 
 impl Staged {
-    /// Tile `index`, which has `rows` rows.
+    /// Tile `index`.
     ///
     /// # Safety
     /// The tile was staged, and what it was staged from or to is still there.
     #[inline(always)]
-    pub unsafe fn tile(&self, index: usize, rows: usize) -> Left {
+    pub unsafe fn tile(&self, index: usize) -> Left {
         // SAFETY: the caller's promise.
-        let data = unsafe { self.left.data.add(index * self.tile) };
-        Left { data, row: self.left.row, step: if self.packed == 1 { rows } else { self.left.step } }
-    }
-}
-
-/// Wishes for the rows of a side that will be packed next, spread over the work before.
-#[derive(Clone, Copy, Debug)]
-pub struct Ahead<'a> {
-    side: Side<'a>,
-    next: usize,
-    end: usize,
-    column: usize,
-    columns: usize,
-    /// Rows for each call.
-    share: usize,
-}
-
-impl<'a> Ahead<'a> {
-    /// Rows `from..end`, `columns` from `column` on, within so many calls.
-    #[inline(always)]
-    pub fn new(side: Side<'a>, rows: (usize, usize), columns: (usize, usize), calls: usize) -> Ahead<'a> {
-        let (next, end) = rows;
-        Ahead { side, next, end, column: columns.0, columns: columns.1, share: (end - next).div_ceil(calls.max(1)) }
-    }
-
-    #[inline(always)]
-    pub fn step(&mut self) {
-        let end = self.end.min(self.next + self.share);
-        for row in self.next..end {
-            let start = self.side.rows.start(row) + self.column;
-            prefetch(self.side.data.as_ptr().wrapping_add(start), self.columns);
-        }
-        self.next = end;
+        Left { data: unsafe { self.left.data.add(index * self.tile) }, ..self.left }
     }
 }

@@ -1,14 +1,16 @@
 //! Products of many rows.
 
-use std::ops::Range;
+use std::{marker::PhantomData, ops::Range};
 
 use rayon::prelude::*;
 
 use super::{
-    Tall,
+    Along, Job,
+    ahead::Ahead,
     pack::{self, Staged},
 };
 use crate::{
+    factors::Kind,
     shared::Scratch,
     simd::{Kernel, Simd},
     tile::{Right, Target, TileSize, product},
@@ -17,21 +19,22 @@ use crate::{
 /// What is done with rows of the result as soon as they are there: their range, and where they stand, dense.
 pub type Finish<'a> = &'a (dyn Fn(Range<usize>, &mut [f32]) + Sync);
 
-/// Steps of the contraction that are taken at once: a panel of the right side then fills half of the first cache.
+/// Words of the contraction that are taken at once: a panel of the right side then fills half of the first cache.
 const DEPTH: usize = 256;
-/// Rows of a block, at most: with `DEPTH` steps they fill a quarter of a usual second cache.
+/// Rows of a block, at most: with `DEPTH` words they fill a quarter of a usual second cache.
 const ROWS: usize = 224;
 
 #[inline(always)]
-pub fn multiply<S: Simd>(job: &Tall<'_>) {
+pub fn multiply<K: Kind, S: Simd>(job: &Job<'_>) {
     let (size, width) = (job.size, TileSize::columns::<S>());
     if size.m == 0 || size.n == 0 {
         return;
     }
     let panels = size.n.div_ceil(width);
-    let mut packed = Scratch::new(panels * width * size.k);
-    packed.par_chunks_mut((width * size.k).max(1)).enumerate().for_each(|(p, to)| {
-        S::ISA.run(Pack { job, column: p * width, to });
+    let words = K::words::<S>(size.k);
+    let mut packed = Scratch::new(panels * width * words);
+    packed.par_chunks_mut((width * words).max(1)).enumerate().for_each(|(p, to)| {
+        S::ISA.run(Pack { job, kind: PhantomData::<K>, column: p * width, to });
     });
     let mut bias = Scratch::new(if job.bias.is_some() { panels * width } else { 0 });
     if let Some(given) = job.bias {
@@ -43,7 +46,7 @@ pub fn multiply<S: Simd>(job: &Tall<'_>) {
     (0..size.m.div_ceil(rows)).into_par_iter().for_each(|block| {
         let first = block * rows;
         let range = first..size.m.min(first + rows);
-        S::ISA.run(Block { job, packed, bias, range });
+        S::ISA.run(Block { job, kind: PhantomData::<K>, packed, bias, range });
     });
 }
 
@@ -55,47 +58,59 @@ fn block_rows<S: Simd>(m: usize) -> usize {
     m.div_ceil(blocks).next_multiple_of(tile)
 }
 
-struct Pack<'a> {
-    job: &'a Tall<'a>,
+struct Pack<'a, K> {
+    job: &'a Job<'a>,
+    kind: PhantomData<K>,
     column: usize,
     to: &'a mut [f32],
 }
 
-impl Kernel for Pack<'_> {
+impl<K: Kind> Kernel for Pack<'_, K> {
     type Output = ();
+    const BF16: bool = K::BF16;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        pack::panel(s, &self.job.b, self.job.size.n, self.column, 0, self.job.size.k, self.to);
+        pack::panel::<K, S>(s, &self.job.b, self.job.size.n, self.column, 0, self.job.size.k, self.to);
     }
 }
 
-struct Block<'a> {
-    job: &'a Tall<'a>,
+struct Block<'a, K> {
+    job: &'a Job<'a>,
+    kind: PhantomData<K>,
     packed: &'a [f32],
     bias: &'a [f32],
     range: Range<usize>,
 }
 
-impl Kernel for Block<'_> {
+impl<K: Kind> Kernel for Block<'_, K> {
     type Output = ();
+    const BF16: bool = K::BF16;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Block { job, packed, bias, range } = self;
+        let Block { job, kind: _, packed, bias, range } = self;
         let (size, count) = (job.size, range.len());
+        let (tile, width) = (TileSize::of::<S>().rows, TileSize::columns::<S>());
         let mut own = Scratch::new(if job.c.is_none() { count * size.n } else { 0 });
         let c = match job.c {
             Some(c) => c.at(range.start * size.n, count * size.n),
             None => own.as_mut_ptr(),
         };
-        let mut room = Scratch::new(pack::room::<S>(count, size.k.min(DEPTH)));
+        let most = DEPTH * K::steps::<S>();
+        let mut room = Scratch::new(pack::room::<K, S>(count, size.k.min(most)));
         let mut from = 0;
         loop {
-            let depth = DEPTH.min(size.k - from);
-            let staged = pack::rows(s, &job.a, range.start, count, from, depth, &mut room);
+            let depth = most.min(size.k - from);
+            let staged = pack::rows::<K, S>(s, &job.a, range.start, count, from, depth, &mut room);
             let last = from + depth == size.k;
-            let step = Step { from, depth, add: job.add || from > 0, bias: if last { bias } else { &[] } };
+            let words = K::words::<S>(depth);
+            let step = Step {
+                words: (K::words::<S>(from), words),
+                add: job.add || from > 0,
+                bias: if last { bias } else { &[] },
+                ahead: self::ahead(job, &range, from + depth, most, size.n.div_ceil(width) * count.div_ceil(tile)),
+            };
             // SAFETY: the block's rows of c are this task's alone.
-            unsafe { block(s, size.n, size.k, count, packed, staged, step, c) };
+            unsafe { block::<K, S>(s, size.n, K::words::<S>(size.k), count, packed, staged, step, c) };
             from += depth;
             if last {
                 break;
@@ -109,36 +124,51 @@ impl Kernel for Block<'_> {
     }
 }
 
+/// What will probably be packed after a block's steps before `from`: the next of them, at most `most`, or else the first of as many
+/// rows below. The wishes are spread over so many tiles.
+fn ahead<'a>(job: &Job<'a>, range: &Range<usize>, from: usize, most: usize, tiles: usize) -> Ahead<'a> {
+    let (rows, steps) = match from < job.size.k {
+        true => (range.clone(), (from, job.size.k.min(from + most))),
+        false => (range.end..job.size.m.min(range.end + range.len()), (0, job.size.k.min(most))),
+    };
+    let (rows, steps) = ((rows.start, rows.end), (steps.0, steps.1));
+    match job.a.along {
+        Along::Kept => Ahead::new(job.a, rows, (steps.0, steps.1 - steps.0), tiles),
+        Along::Contracted => Ahead::new(job.a, steps, (rows.0, rows.1 - rows.0), tiles),
+    }
+}
+
 /// A piece of the contraction.
 struct Step<'a> {
-    from: usize,
-    depth: usize,
+    /// First and number.
+    words: (usize, usize),
     add: bool,
     bias: &'a [f32],
+    ahead: Ahead<'a>,
 }
 
 /// # Safety
 /// `c` is valid for `count` rows of `n`, which nobody else touches; `staged` holds `count` rows.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "the innermost loops, without a struct to build for each")]
-unsafe fn block<S: Simd>(
+unsafe fn block<K: Kind, S: Simd>(
     s: S,
     n: usize,
-    k: usize,
+    words: usize,
     count: usize,
     packed: &[f32],
     staged: Staged,
-    step: Step<'_>,
+    mut step: Step<'_>,
     c: *mut f32,
 ) {
     let (tile, width) = (TileSize::of::<S>().rows, TileSize::columns::<S>());
     for column in (0..n).step_by(width) {
-        let panel = &packed[column * k + step.from * width..][..step.depth * width];
+        let panel = &packed[column * words + step.words.0 * width..][..step.words.1 * width];
         let right = Right { data: panel.as_ptr(), stride: width };
         let bias = if step.bias.is_empty() { std::ptr::null() } else { step.bias[column..column + width].as_ptr() };
         for first in (0..count).step_by(tile) {
             let rows = tile.min(count - first);
-            // SAFETY: the caller's promises; the panel holds `depth` rows of a tile.
+            // SAFETY: the caller's promises; the panel holds as many rows of a tile.
             unsafe {
                 let target = Target {
                     data: c.add(first * n + column),
@@ -147,22 +177,24 @@ unsafe fn block<S: Simd>(
                     add: step.add,
                     bias,
                 };
-                product(s, rows, step.depth, staged.tile(first / tile, rows), right, target);
+                product::<K, S>(s, rows, step.words.1, staged.tile(first / tile), right, target);
             }
+            step.ahead.step();
         }
     }
 }
 
 /// One of several products, on one thread.
 #[inline(always)]
-pub fn multiply_alone<S: Simd>(s: S, job: &Tall<'_>) {
+pub fn multiply_alone<K: Kind, S: Simd>(s: S, job: &Job<'_>) {
     let (size, width) = (job.size, TileSize::columns::<S>());
-    let mut packed = Scratch::new(size.n.next_multiple_of(width) * size.k);
+    let words = K::words::<S>(size.k);
+    let mut packed = Scratch::new(size.n.next_multiple_of(width) * words);
     for column in (0..size.n).step_by(width) {
-        pack::panel(s, &job.b, size.n, column, 0, size.k, &mut packed[column * size.k..]);
+        pack::panel::<K, S>(s, &job.b, size.n, column, 0, size.k, &mut packed[column * words..]);
     }
     for first in (0..size.m).step_by(ROWS) {
         let range = first..size.m.min(first + ROWS);
-        Block { job, packed: &packed, bias: &[], range }.run(s);
+        Block { job, kind: PhantomData::<K>, packed: &packed, bias: &[], range }.run(s);
     }
 }

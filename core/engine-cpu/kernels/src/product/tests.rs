@@ -97,14 +97,14 @@ fn every_layout_gives_the_sums() {
                 let b = Given::new(columns, k, along(2), (layout + n) % 2, shuffled, 2 * n as u64 + 2);
                 let what = format!("{isa} {size:?} {layout}");
                 let mut c = vec![f32::NAN; m * columns];
-                multiply(isa, size, a.side(), b.side(), None, false, &mut c);
+                multiply(isa, Factors::F32, size, a.side(), b.side(), None, false, &mut c);
                 let products = truth(size, &a, &b);
                 assert_near(&c, &products, k, &what);
 
                 let (bias, before) = (numbers(columns, 5), numbers(m * columns, 6));
                 for bias in [None, Some(&bias[..])] {
                     let mut c = before.clone();
-                    multiply(isa, size, a.side(), b.side(), bias, true, &mut c);
+                    multiply(isa, Factors::F32, size, a.side(), b.side(), bias, true, &mut c);
                     let added = |i: usize| f64::from(before[i]) + bias.map_or(0.0, |b| f64::from(b[i % columns]));
                     let expected: Vec<f64> = products.iter().enumerate().map(|(i, p)| p + added(i)).collect();
                     assert_near(&c, &expected, k, &what);
@@ -126,7 +126,7 @@ fn strides_that_share_a_line_change_nothing() {
         let with = |data: &[f32], stride| {
             let mut c = vec![0.0; 40 * 33];
             let a = Side { data, rows: Rows::Every(stride), along: Along::Kept };
-            multiply(isa, size, a, b.side(), None, false, &mut c);
+            multiply(isa, Factors::F32, size, a, b.side(), None, false, &mut c);
             c
         };
         assert_eq!(with(&near, 300), with(&far, 1024));
@@ -139,7 +139,7 @@ fn finished_rows_are_whole_and_come_once() {
     let (a, b) = (Given::new(301, 70, Along::Kept, 1, false, 1), Given::new(50, 70, Along::Kept, 0, false, 2));
     for isa in Isa::available() {
         let mut plain = vec![0.0; 301 * 50];
-        multiply(isa, size, a.side(), b.side(), None, false, &mut plain);
+        multiply(isa, Factors::F32, size, a.side(), b.side(), None, false, &mut plain);
         for kept in [true, false] {
             let (mut c, mut doubled) = (vec![0.0; 301 * 50], vec![0.0; 301 * 50]);
             let out = SharedMut::new(&mut doubled);
@@ -148,7 +148,16 @@ fn finished_rows_are_whole_and_come_once() {
                 let out = unsafe { out.part(range.start * 50, range.len() * 50) };
                 out.iter_mut().zip(rows).for_each(|(o, r)| *o += 2.0 * *r);
             };
-            multiply_then(isa, size, a.side(), b.side(), None, kept.then(|| SharedMut::new(&mut c)), &finish);
+            multiply_then(
+                isa,
+                Factors::F32,
+                size,
+                a.side(),
+                b.side(),
+                None,
+                kept.then(|| SharedMut::new(&mut c)),
+                &finish,
+            );
             assert!(doubled.iter().zip(&plain).all(|(d, p)| *d == 2.0 * p), "{isa}");
             assert!(!kept || c == plain);
         }
@@ -168,10 +177,10 @@ fn many_small_products_are_each_their_own() {
             )
         };
         let mut all = vec![0.0; 5 * 19 * 21];
-        multiply_many(isa, size, 5, sides, &mut all);
+        multiply_many(isa, Factors::F32, size, 5, sides, &mut all);
         for (i, c) in all.chunks(19 * 21).enumerate() {
             let mut alone = vec![0.0; 19 * 21];
-            multiply(isa, size, sides(i).0, sides(i).1, None, false, &mut alone);
+            multiply(isa, Factors::F32, size, sides(i).0, sides(i).1, None, false, &mut alone);
             assert_eq!(c, alone, "{isa}");
         }
     }
@@ -188,7 +197,7 @@ fn threads_change_no_bit() {
             let with = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let mut c = vec![0.0; m * n];
-                pool.install(|| multiply(isa, size, a.side(), b.side(), None, false, &mut c));
+                pool.install(|| multiply(isa, Factors::F32, size, a.side(), b.side(), None, false, &mut c));
                 c
             };
             let one = with(1);
@@ -202,5 +211,5 @@ fn threads_change_no_bit() {
 fn a_side_that_is_too_short_is_refused() {
     let (a, b) = ([0.0; 11], [0.0; 8]);
     let side = |data| Side { data, rows: Rows::Every(4), along: Along::Kept };
-    multiply(Isa::Portable, Size { m: 3, n: 2, k: 4 }, side(&a), side(&b), None, false, &mut [0.0; 6]);
+    multiply(Isa::Portable, Factors::F32, Size { m: 3, n: 2, k: 4 }, side(&a), side(&b), None, false, &mut [0.0; 6]);
 }

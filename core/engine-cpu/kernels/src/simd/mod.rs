@@ -28,6 +28,9 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Vector registers.
     const REGISTERS: usize;
+    /// Consecutive steps of a contraction in one lane of factors that are rounded to bfloat16: two, as halves of the lane, where the
+    /// processor adds products of pairs; else one, widened.
+    const STEPS: usize = 1;
     type F: Copy;
     type M: Copy;
 
@@ -56,6 +59,25 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `to` is valid for `LANES` writes.
     unsafe fn store_bf16(self, to: *mut u16, x: Self::F);
+    /// The nearest number of bfloat16, ties to even; NaN stays NaN.
+    fn round_bf16(self, x: Self::F) -> Self::F;
+
+    /// Factors in bfloat16 of consecutive steps: those of `first`; with two in a lane those of `first` and then of `second`.
+    #[inline(always)]
+    fn factors_along(self, first: Self::F, _second: Self::F) -> Self::F {
+        self.round_bf16(first)
+    }
+    /// Factors in bfloat16 of neighbours: lane i has that of `first`; with two steps in a lane, `second` has the later one.
+    #[inline(always)]
+    fn factors_across(self, first: Self::F, _second: Self::F) -> Self::F {
+        self.round_bf16(first)
+    }
+    /// `c` and, to each lane, the products of the steps in the lanes of two vectors of factors. Where a lane has two, each is rounded
+    /// by itself, and subnormal factors and sums count as zero.
+    #[inline(always)]
+    fn dot(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        self.fma(a, b, c)
+    }
 
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
@@ -93,6 +115,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
 /// Work that is compiled for every instruction set.
 pub trait Kernel {
     type Output;
+    /// Whether it has factors in bfloat16. Only such kernels are compiled for [`Isa::Avx512Bf16`]; to the others it is AVX-512.
+    const BF16: bool = false;
     /// Must be `#[inline(always)]`, and so must everything that it calls on vectors.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
@@ -106,6 +130,8 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// AVX-512 with dot products of bfloat16.
+    Avx512Bf16,
 }
 
 /// An instruction set that is unknown, or that this processor lacks.
@@ -113,13 +139,14 @@ pub enum Isa {
 pub struct IsaError(String);
 
 impl Isa {
-    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
 
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512bf16",
         }
     }
 
@@ -135,7 +162,8 @@ impl Isa {
         return match self {
             Isa::Portable => true,
             Isa::Avx2 => Avx2::new().is_some(),
-            Isa::Avx512 => Avx512::new().is_some(),
+            Isa::Avx512 => Avx512::<false>::new().is_some(),
+            Isa::Avx512Bf16 => Avx512::<true>::new().is_some(),
         };
         #[cfg(not(target_arch = "x86_64"))]
         return self == Isa::Portable;
@@ -156,7 +184,8 @@ impl Isa {
         match self {
             Isa::Portable => kernel.run(Portable),
             Isa::Avx2 => Avx2::new().expect("this processor has no AVX2").run(kernel),
-            Isa::Avx512 => Avx512::new().expect("this processor has no AVX-512").run(kernel),
+            Isa::Avx512Bf16 if K::BF16 => Avx512::<true>::new().expect("this processor has no AVX512_BF16").run(kernel),
+            Isa::Avx512 | Isa::Avx512Bf16 => Avx512::<false>::new().expect("this processor has no AVX-512").run(kernel),
         }
         #[cfg(not(target_arch = "x86_64"))]
         {

@@ -1,6 +1,7 @@
 //! Eight lanes in an array: the compiler makes of it what every processor of the architecture has.
 
 use super::{Isa, Simd};
+use crate::bf16;
 
 /// Needs nothing.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +90,11 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut u16, x: F) {
         // SAFETY: the caller's promise.
-        unsafe { to.cast::<[u16; 8]>().write_unaligned(x.map(crate::bf16::round)) }
+        unsafe { to.cast::<[u16; 8]>().write_unaligned(x.map(bf16::round)) }
+    }
+    #[inline(always)]
+    fn round_bf16(self, x: F) -> F {
+        map(x, |x| bf16::widen(bf16::round(x)))
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! AVX2 with FMA, and AVX-512.
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, mem::transmute};
 
 use super::{Isa, Kernel, Simd};
 
@@ -8,9 +8,9 @@ use super::{Isa, Kernel, Simd};
 #[derive(Clone, Copy, Debug)]
 pub struct Avx2(());
 
-/// AVX-512 F, BW, DQ, VL, with AVX2 and FMA: exists only where the processor has them.
+/// AVX-512 F, BW, DQ, VL, with AVX2 and FMA, and with `BF16` its dot products of bfloat16: exists only where the processor has them.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx512(());
+pub struct Avx512<const BF16: bool>(());
 
 impl Avx2 {
     pub fn new() -> Option<Avx2> {
@@ -29,21 +29,36 @@ impl Avx2 {
     }
 }
 
-impl Avx512 {
-    pub fn new() -> Option<Avx512> {
+impl<const BF16: bool> Avx512<BF16> {
+    pub fn new() -> Option<Avx512<BF16>> {
         let here = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma");
+            && is_x86_feature_detected!("fma")
+            && (!BF16 || is_x86_feature_detected!("avx512bf16"));
         here.then_some(Avx512(()))
     }
+}
 
+impl Avx512<false> {
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-        fn compiled<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+        fn compiled<K: Kernel>(simd: Avx512<false>, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        // SAFETY: a value of this type is the proof that the processor has the features.
+        unsafe { compiled(self, kernel) }
+    }
+}
+
+impl Avx512<true> {
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,avx512bf16")]
+        fn compiled<K: Kernel>(simd: Avx512<true>, kernel: K) -> K::Output {
             kernel.run(simd)
         }
         // SAFETY: a value of this type is the proof that the processor has the features.
@@ -60,10 +75,11 @@ macro_rules! with_features {
 }
 
 // SAFETY: a value exists only where the processor has the instructions.
-unsafe impl Simd for Avx512 {
-    const ISA: Isa = Isa::Avx512;
+unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
+    const ISA: Isa = if BF16 { Isa::Avx512Bf16 } else { Isa::Avx512 };
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
+    const STEPS: usize = if BF16 { 2 } else { 1 };
     type F = __m512;
     type M = __mmask16;
 
@@ -97,14 +113,58 @@ unsafe impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut u16, x: __m512) {
         with_features!({
+            let bits = _mm512_castps_si512(self.round_bf16(x));
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32(bits, 16)))
+        })
+    }
+    #[inline(always)]
+    fn round_bf16(self, x: __m512) -> __m512 {
+        with_features!({
             let bits = _mm512_castps_si512(x);
             let odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
             let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
             let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
             let nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
             let chosen = _mm512_mask_blend_epi32(nan, rounded, quiet);
-            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32(chosen, 16)))
+            _mm512_castsi512_ps(_mm512_and_si512(chosen, _mm512_set1_epi32(-0x1_0000)))
         })
+    }
+    #[inline(always)]
+    fn factors_along(self, first: __m512, second: __m512) -> __m512 {
+        if !BF16 {
+            return self.round_bf16(first);
+        }
+        // SAFETY: as for `with_features`; both types are 512 bits without a meaning of their own.
+        unsafe { transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(second, first)) }
+    }
+    #[inline(always)]
+    fn factors_across(self, first: __m512, second: __m512) -> __m512 {
+        if !BF16 {
+            return self.round_bf16(first);
+        }
+        // Where each half of a lane stands in the one vector of `first` and then `second`.
+        const PLACES: [u16; 32] = {
+            let mut places = [0; 32];
+            let mut i = 0;
+            while i < 32 {
+                places[i] = (i / 2 + i % 2 * 16) as u16;
+                i += 1;
+            }
+            places
+        };
+        let both = self.factors_along(first, second);
+        with_features!({
+            let places = _mm512_loadu_si512(PLACES.as_ptr().cast());
+            _mm512_castsi512_ps(_mm512_permutexvar_epi16(places, _mm512_castps_si512(both)))
+        })
+    }
+    #[inline(always)]
+    fn dot(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        if !BF16 {
+            return self.fma(a, b, c);
+        }
+        // SAFETY: as for `factors_along`.
+        unsafe { _mm512_dpbf16_ps(c, transmute::<__m512, __m512bh>(a), transmute::<__m512, __m512bh>(b)) }
     }
 
     #[inline(always)]
@@ -246,14 +306,21 @@ unsafe impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut u16, x: __m256) {
         with_features!({
+            let bits = _mm256_srli_epi32(_mm256_castps_si256(self.round_bf16(x)), 16);
+            let halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(bits, bits), 0b1000);
+            _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(halves))
+        })
+    }
+    #[inline(always)]
+    fn round_bf16(self, x: __m256) -> __m256 {
+        with_features!({
             let bits = _mm256_castps_si256(x);
             let odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
             let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
             let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
             let nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
-            let chosen = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
-            let halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(chosen, chosen), 0b1000);
-            _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(halves))
+            let chosen = _mm256_blendv_epi8(rounded, quiet, nan);
+            _mm256_castsi256_ps(_mm256_and_si256(chosen, _mm256_set1_epi32(-0x1_0000)))
         })
     }
 
