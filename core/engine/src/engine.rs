@@ -1,6 +1,6 @@
 //! The traits every engine implements.
 
-use std::{any::Any, collections::BTreeMap};
+use std::{any::Any, collections::BTreeMap, sync::Arc, time::Duration};
 
 use fer_graph::{Graph, GraphError, Node, TensorType};
 
@@ -63,6 +63,11 @@ pub trait Engine: Send + Sync {
     /// What `f` is computed in.
     fn precision(&self) -> Precision;
 
+    /// What is computed in, as users write it: `f32`, `f64`, or a mixture of its own.
+    fn precision_name(&self) -> &'static str {
+        self.precision().name()
+    }
+
     /// Whether a composite or adjoint node is taken whole; primitives always are.
     fn supports(&self, graph: &Graph, node: &Node) -> bool;
 
@@ -99,4 +104,43 @@ pub trait Executable: Send {
     /// # Errors
     /// [`EngineError::MissingInput`], [`EngineError::WrongType`], [`EngineError::MissingState`]; the store is then unchanged.
     fn run(&self, store: &mut dyn Store, inputs: &Feeds) -> Result<Outputs>;
+
+    /// As [`Executable::run`]; each kernel call is shown with the time it took.
+    ///
+    /// # Errors
+    /// Those of `run`; [`EngineError::Unsupported`] from an engine that does not tell calls apart.
+    fn run_timed(
+        &self,
+        _store: &mut dyn Store,
+        _inputs: &Feeds,
+        _see: &mut dyn FnMut(&Call, Duration),
+    ) -> Result<Outputs> {
+        Err(EngineError::Unsupported("this engine does not tell its kernel calls apart".to_owned()))
+    }
+
+    /// What the plan needs, of an engine that plans.
+    fn summary(&self) -> Option<Summary> {
+        None
+    }
+}
+
+/// One kernel call of an executable.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The op, or `elementwise` for several together.
+    pub op: Arc<str>,
+    /// Where in the model.
+    pub scope: Arc<str>,
+    pub flops: u64,
+    /// Read and written, each buffer once.
+    pub bytes: u64,
+}
+
+/// A plan in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Kernel calls in a step.
+    pub calls: usize,
+    /// Memory of a step beside inputs, parameters and states.
+    pub arena_bytes: usize,
 }

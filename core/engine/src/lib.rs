@@ -9,6 +9,6 @@ mod engine;
 mod philox;
 mod tensor;
 
-pub use engine::{Engine, EngineError, Executable, Feeds, Outputs, Precision, Result, Store};
+pub use engine::{Call, Engine, EngineError, Executable, Feeds, Outputs, Precision, Result, Store, Summary};
 pub use philox::{Philox, uniform};
 pub use tensor::{Data, Tensor};
