@@ -1,1 +1,124 @@
-//! The fast CPU engine.
+//! The fast CPU engine: a graph becomes one plan of fused kernels in one arena.
+//!
+//! Read in this order: `uses` and `clusters` (what runs together, and when), `lower` (from nodes to kernel calls on views of
+//! buffers), `step` and `memory` (how a call reaches its numbers), `executable` (the run). The kernels themselves are in
+//! `fer-cpu-kernels` and know nothing of graphs.
+//!
+//! What holds for every run: the same bits, whatever the number of threads, on one instruction set; a failed run leaves the store
+//! as it was; after the first step nothing is allocated but the outputs.
+
+mod clusters;
+mod executable;
+mod lower;
+mod memory;
+mod step;
+mod store;
+mod uses;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use fer_cpu_kernels::peak;
+pub use fer_cpu_kernels::{product::Factors, simd::Isa};
+use fer_engine::{Engine, Executable, Precision, Result, Store};
+use fer_graph::{Graph, Node};
+
+use crate::{
+    executable::{Arena, CpuExecutable},
+    store::CpuStore,
+};
+
+/// How the engine computes.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The instruction set; the best of the processor by default.
+    pub isa: Isa,
+    /// What the factors of matrix products are rounded to. Sums, statistics and weights are f32.
+    pub factors: Factors,
+    /// Ops that are computed by their decomposition, `elementwise` for chains of elementwise operations, or `all`.
+    pub no_fuse: BTreeSet<String>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { isa: Isa::best(), factors: Factors::F32, no_fuse: BTreeSet::new() }
+    }
+}
+
+impl Options {
+    /// What numbers are computed in.
+    fn name(&self) -> &'static str {
+        match self.factors {
+            Factors::F32 => "f32",
+            Factors::Bf16 => "bf16",
+        }
+    }
+
+    pub(crate) fn is_off(&self, name: &str) -> bool {
+        self.no_fuse.contains(name) || self.no_fuse.contains("all")
+    }
+}
+
+/// What [`Options::no_fuse`] may name.
+pub fn switches() -> Vec<String> {
+    let general = ["all", "elementwise", "epilogue", "concatenate"].map(str::to_owned);
+    general.into_iter().chain(lower::KERNELS.iter().map(|&op| op.to_owned())).collect()
+}
+
+/// Whether [`Options::no_fuse`] may name it: a kernel, the adjoint of one, or one of the general switches.
+pub fn can_switch_off(name: &str) -> bool {
+    let op = name.strip_suffix(fer_graph::ADJOINT_SUFFIX).unwrap_or(name);
+    switches().iter().any(|s| s == name) || lower::KERNELS.contains(&op)
+}
+
+/// Operations a second that this machine does at most in f32, on all threads, measured for about as long.
+pub fn peak_flops(duration: Duration) -> f64 {
+    peak::flops(Isa::best(), duration)
+}
+
+/// Bytes a second that this machine copies at most, reads and writes counted.
+pub fn peak_bandwidth(duration: Duration) -> f64 {
+    peak::bandwidth(duration)
+}
+
+/// The engine that users call `cpu`.
+#[derive(Clone, Debug, Default)]
+pub struct CpuEngine {
+    options: Options,
+    arena: Arc<Mutex<Arena>>,
+}
+
+impl CpuEngine {
+    pub fn new(options: Options) -> CpuEngine {
+        CpuEngine { options, arena: Arc::default() }
+    }
+}
+
+impl Engine for CpuEngine {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    fn precision_name(&self) -> &'static str {
+        self.options.name()
+    }
+
+    fn supports(&self, graph: &Graph, node: &Node) -> bool {
+        lower::supports(&self.options, graph, node)
+    }
+
+    fn store(&self) -> Box<dyn Store> {
+        Box::new(CpuStore::default())
+    }
+
+    fn compile(&self, graph: &Graph) -> Result<Box<dyn Executable>> {
+        Ok(Box::new(CpuExecutable::compile(graph, &self.options, self.arena.clone())?))
+    }
+}

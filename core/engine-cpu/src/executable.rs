@@ -1,0 +1,280 @@
+//! A plan that runs: arguments are looked up, steps follow each other in one arena, updates take effect at the end.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use fer_cpu_kernels::elementwise::Element;
+use fer_engine::{Call, Data, EngineError, Executable, Feeds, Outputs, Result, Store, Summary, Tensor};
+use fer_graph::{Argument, DType, Graph, Role, TensorType};
+use fer_plan::{Life, pack};
+
+use crate::{
+    Options,
+    lower::{Plan, lower, supports},
+    memory::Block,
+    step::{Access, Home, Memory},
+    store::{CpuStore, element_of},
+};
+
+/// The memory in which steps run; executables of one engine take turns.
+#[derive(Debug, Default)]
+pub(crate) struct Arena {
+    block: Option<Block>,
+}
+
+impl Arena {
+    fn at_least(&mut self, bytes: usize) -> *mut u8 {
+        if self.block.as_ref().is_none_or(|b| b.bytes() < bytes) {
+            // The old block goes before the new one comes.
+            self.block = None;
+            self.block = Some(Block::zeroed(bytes));
+        }
+        self.block.as_mut().map_or(std::ptr::null_mut(), Block::pointer)
+    }
+}
+
+pub(crate) struct CpuExecutable {
+    arguments: Vec<(Argument, TensorType)>,
+    outputs: Vec<(String, TensorType)>,
+    updates: Vec<String>,
+    plan: Plan,
+    /// Places in the arena, by buffer; those that are elsewhere have none.
+    offsets: Vec<Option<usize>>,
+    arena_bytes: usize,
+    arena: Arc<Mutex<Arena>>,
+}
+
+impl CpuExecutable {
+    /// # Errors
+    /// [`EngineError::Graph`] when the graph breaks a rule, [`EngineError::Unsupported`] for an op without a kernel.
+    pub(crate) fn compile(graph: &Graph, options: &Options, arena: Arc<Mutex<Arena>>) -> Result<CpuExecutable> {
+        fer_graph::verify(graph)?;
+        let graph = fer_plan::inline(graph, |graph, node| supports(options, graph, node))?;
+        let graph = fer_plan::simplify(&fer_plan::join(&fer_plan::simplify(&graph)?)?)?;
+        let plan = lower(&graph, options)?;
+        let (offsets, arena_bytes) = allot(&plan);
+        Ok(CpuExecutable {
+            arguments: graph.arguments.iter().map(|a| (a.clone(), graph.ty(a.value).clone())).collect(),
+            outputs: graph.outputs.iter().map(|(n, v)| (n.clone(), graph.ty(*v).clone())).collect(),
+            updates: graph.updates.iter().map(|(n, _)| n.clone()).collect(),
+            plan,
+            offsets,
+            arena_bytes,
+            arena,
+        })
+    }
+}
+
+/// Packs the buffers of a step into one block; a buffer that is written where another is read last takes its place.
+fn allot(plan: &Plan) -> (Vec<Option<usize>>, usize) {
+    let count = plan.buffers.len();
+    let mut lives: Vec<Option<(usize, usize)>> = vec![None; count];
+    for (i, step) in plan.steps.iter().enumerate() {
+        for &b in step.reads.iter().chain(&step.writes) {
+            let life = lives[b].get_or_insert((i, i));
+            life.1 = i;
+        }
+    }
+    // Outputs and updates are read when all steps are done.
+    for &b in plan.outputs.iter().chain(&plan.updates) {
+        if let Some(life) = &mut lives[b] {
+            life.1 = plan.steps.len();
+        }
+    }
+    let in_arena = |b: usize| plan.buffers[b].home == Home::Arena && lives[b].is_some();
+    // Where a buffer lies with another, the one it lies with.
+    let mut with: Vec<usize> = (0..count).collect();
+    let mut ends: Vec<usize> = lives.iter().map(|l| l.map_or(0, |l| l.1)).collect();
+    for (i, step) in plan.steps.iter().enumerate() {
+        for &(from, to) in &step.in_place {
+            let from_root = with[from];
+            let fits = in_arena(from)
+                && in_arena(to)
+                && with[to] == to
+                && from_root != to
+                && ends[from_root] == i
+                && lives[to].is_some_and(|l| l.0 == i)
+                && plan.buffers[from].bytes() == plan.buffers[to].bytes()
+                && step.reads.iter().filter(|&&r| with[r] == from_root).count() == 1;
+            if fits {
+                with[to] = from_root;
+                ends[from_root] = ends[to];
+            }
+        }
+    }
+    let mut pieces = vec![];
+    let mut owners = vec![];
+    for b in 0..count {
+        if in_arena(b) && with[b] == b {
+            let first = lives[b].map_or(0, |l| l.0);
+            pieces.push(Life { bytes: plan.buffers[b].bytes(), first, last: ends[b] });
+            owners.push(b);
+        }
+    }
+    let packed = pack(&pieces);
+    let mut offsets = vec![None; count];
+    for (&owner, &offset) in owners.iter().zip(&packed.offsets) {
+        offsets[owner] = Some(offset);
+    }
+    for b in 0..count {
+        if in_arena(b) {
+            offsets[b] = offsets[with[b]];
+        }
+    }
+    (offsets, packed.bytes)
+}
+
+/// What an input is read from: the tensor itself where its elements are as the step wants them, else a copy.
+enum Fed<'a> {
+    Tensor(&'a Data),
+    Copy(Block),
+}
+
+impl Fed<'_> {
+    fn pointer(&mut self) -> *mut u8 {
+        // Nothing writes to an input: the pointer is mutable because all are.
+        match self {
+            Fed::Tensor(Data::F32(v)) => v.as_ptr().cast_mut().cast(),
+            Fed::Tensor(Data::F64(v)) => v.as_ptr().cast_mut().cast(),
+            Fed::Tensor(Data::I32(v)) => v.as_ptr().cast_mut().cast(),
+            Fed::Tensor(Data::U8(v)) => v.as_ptr().cast_mut(),
+            Fed::Tensor(Data::Bool(v)) => v.as_ptr().cast_mut().cast(),
+            Fed::Copy(block) => block.pointer(),
+        }
+    }
+}
+
+fn feed<'a>(name: &str, given: &'a Tensor, expected: &TensorType) -> Result<Fed<'a>> {
+    let dtype = given.data.dtype();
+    let fits =
+        given.shape == expected.shape && (dtype == expected.dtype || dtype.is_float() && expected.dtype.is_float());
+    if !fits {
+        return Err(EngineError::WrongType { name: name.to_owned(), expected: expected.clone(), found: given.ty() });
+    }
+    Ok(match &given.data {
+        Data::F64(_) => Fed::Copy(Block::of(&given.to_f32())),
+        data => Fed::Tensor(data),
+    })
+}
+
+impl Executable for CpuExecutable {
+    fn run(&self, store: &mut dyn Store, inputs: &Feeds) -> Result<Outputs> {
+        self.execute(store, inputs, None)
+    }
+
+    fn run_timed(
+        &self,
+        store: &mut dyn Store,
+        inputs: &Feeds,
+        see: &mut dyn FnMut(&Call, Duration),
+    ) -> Result<Outputs> {
+        self.execute(store, inputs, Some(see))
+    }
+
+    fn summary(&self) -> Option<Summary> {
+        Some(Summary { calls: self.plan.steps.len(), arena_bytes: self.arena_bytes })
+    }
+}
+
+impl CpuExecutable {
+    fn execute(
+        &self,
+        store: &mut dyn Store,
+        inputs: &Feeds,
+        mut see: Option<&mut dyn FnMut(&Call, Duration)>,
+    ) -> Result<Outputs> {
+        let Some(store) = store.as_any_mut().downcast_mut::<CpuStore>() else {
+            return Err(EngineError::Unsupported("this store belongs to another engine, not to cpu".to_owned()));
+        };
+        // Everything that can be wrong is seen before anything is computed.
+        let mut fed: Vec<Option<Fed<'_>>> = vec![];
+        let mut given: Vec<*mut u8> = vec![];
+        for (argument, ty) in &self.arguments {
+            if argument.role == Role::Input {
+                let tensor = inputs
+                    .get(&argument.name)
+                    .ok_or_else(|| EngineError::MissingInput { name: argument.name.clone(), expected: ty.clone() })?;
+                let mut input = feed(&argument.name, tensor, ty)?;
+                given.push(input.pointer());
+                fed.push(Some(input));
+            } else {
+                given.push(store.place(&argument.name, ty)?);
+            }
+        }
+        let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
+        let base = arena.at_least(self.arena_bytes);
+        let pointers: Vec<*mut u8> = self
+            .plan
+            .buffers
+            .iter()
+            .zip(&self.offsets)
+            .map(|(buffer, offset)| match (buffer.home, offset) {
+                (Home::Argument(i), _) => given[i],
+                (Home::Constant(i), _) => self.plan.constants[i].address(),
+                // Never touched where there is no offset: no step names it.
+                (Home::Arena, offset) => base.wrapping_add(offset.unwrap_or(0)),
+            })
+            .collect();
+        let memory = Memory { buffers: &self.plan.buffers, pointers: &pointers };
+        for step in &self.plan.steps {
+            // SAFETY: arguments were checked to have their buffers' sizes, the arena was packed so that buffers that live at the same
+            // time lie apart, and steps follow each other.
+            let access = unsafe { Access::new(&memory, step) };
+            let began = see.is_some().then(Instant::now);
+            (step.run)(&access);
+            if let (Some(see), Some(began)) = (&mut see, began) {
+                see(&step.call, began.elapsed());
+            }
+        }
+        let outputs = self
+            .outputs
+            .iter()
+            .zip(&self.plan.outputs)
+            .map(|((name, ty), &buffer)| {
+                // SAFETY: the buffer holds the output's elements; nothing else runs.
+                let data = unsafe { collect(pointers[buffer], ty) };
+                (name.clone(), Tensor { shape: ty.shape.clone(), data })
+            })
+            .collect();
+        // An update may be another entry's old value, so all are read before any is written.
+        let mut moves = vec![];
+        for (name, &buffer) in self.updates.iter().zip(&self.plan.updates) {
+            let at = self.arguments.iter().position(|(a, _)| a.name == *name);
+            let to = given[at.expect("updates are of arguments")];
+            if to != pointers[buffer] {
+                let bytes = self.plan.buffers[buffer].bytes();
+                let from = match self.plan.buffers[buffer].home {
+                    // SAFETY: the buffer holds as many bytes.
+                    Home::Argument(_) => {
+                        Some(Block::of(unsafe { std::slice::from_raw_parts(pointers[buffer], bytes) }))
+                    }
+                    _ => None,
+                };
+                moves.push((to, pointers[buffer], from, bytes));
+            }
+        }
+        for (to, from, copy, bytes) in moves {
+            let from = copy.as_ref().map_or(from.cast_const(), |block| block.read::<u8>().as_ptr());
+            // SAFETY: both have the argument's size; arena and constants lie apart from the store, and what was the store's was copied.
+            unsafe { std::ptr::copy_nonoverlapping(from, to, bytes) };
+        }
+        Ok(outputs)
+    }
+}
+
+/// # Safety
+/// The pointer is valid for a tensor of this type.
+unsafe fn collect(pointer: *const u8, ty: &TensorType) -> Data {
+    let count = ty.elements();
+    // SAFETY: the caller's promise; bools were written as 0 or 1.
+    unsafe {
+        match element_of(ty.dtype) {
+            Element::F32 => Data::F32(std::slice::from_raw_parts(pointer.cast(), count).to_vec()),
+            Element::I32 => Data::I32(std::slice::from_raw_parts(pointer.cast(), count).to_vec()),
+            Element::U8 if ty.dtype == DType::U8 => Data::U8(std::slice::from_raw_parts(pointer, count).to_vec()),
+            _ => Data::Bool(std::slice::from_raw_parts(pointer, count).iter().map(|&b| b != 0).collect()),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! scaled_dot_product_attention and its adjoint, on matrices wherever they stand: heads within tokens, q, k and v side by side.
+
+use std::sync::Arc;
+
+use fer_cpu_kernels::{
+    attention::{self, BiasGradient, Gradients, Heads, HeadsMut, Shape},
+    elementwise::Element,
+};
+use fer_graph::{Node, Value};
+use fer_plan::{Starts, View};
+
+use super::{Lowering, Place};
+use crate::step::{Access, BufferId, Home};
+
+/// Matrices in a buffer, owned by a step.
+#[derive(Clone)]
+struct Matrices {
+    buffer: BufferId,
+    starts: Arc<[u32]>,
+    stride: usize,
+}
+
+impl Matrices {
+    fn heads<'a>(&'a self, data: &'a [f32]) -> Heads<'a> {
+        Heads { data, starts: &self.starts, stride: self.stride }
+    }
+
+    fn heads_mut(&self, access: &Access<'_>, i: usize) -> HeadsMut<'_> {
+        let (data, len, _) = access.write_raw(i);
+        // SAFETY: the buffer is the step's to write, and no two results have a place in common.
+        unsafe { HeadsMut::from_raw(data.cast(), len, &self.starts, self.stride) }
+    }
+}
+
+impl Lowering<'_> {
+    pub(super) fn attention(&mut self, node: &Node) {
+        let (shape, scale) = (self.attention_shape(node), node.attributes.float("scale") as f32);
+        let inputs = self.attention_inputs(node);
+        let out = self.result_matrices(node.results[0], shape.count);
+        let isa = self.isa();
+        let reads: Vec<BufferId> = inputs.iter().map(|m| m.buffer).collect();
+        self.emit(reads, [out.buffer], move |a| {
+            let bias = inputs.get(3).map(|m| m.heads(a.read(3)));
+            let [q, k, v] = [0, 1, 2].map(|i| inputs[i].heads(a.read(i)));
+            attention::forward(isa, shape, scale, q, k, v, bias, out.heads_mut(a, 0));
+        });
+    }
+
+    pub(super) fn attention_vjp(&mut self, node: &Node) {
+        let (shape, scale) = (self.attention_shape(node), node.attributes.float("scale") as f32);
+        let forward = node.operands.len() - 1;
+        let mut inputs = self.attention_inputs(node);
+        let cotangent = self.matrices(node.operands[forward], shape.count);
+        let isa = self.isa();
+        let mut results: [Option<(usize, Matrices)>; 4] = [None, None, None, None];
+        let mut writes = vec![];
+        for (&result, operand) in node.results.iter().zip(node.attributes.sizes("wrt")) {
+            let matrices = match operand {
+                3 => {
+                    let buffer = self.output(result);
+                    let view = View::dense(self.graph.shape(result));
+                    self.bias_matrices(buffer, &view, node).expect("a dense bias broadcasts")
+                }
+                _ => self.result_matrices(result, shape.count),
+            };
+            results[operand] = Some((writes.len(), matrices.clone()));
+            writes.push(matrices.buffer);
+        }
+        let mut reads: Vec<BufferId> = inputs.iter().map(|m| m.buffer).collect();
+        reads.push(cotangent.buffer);
+        inputs.push(cotangent);
+        self.emit(reads, writes, move |a| {
+            let bias = (forward > 3).then(|| inputs[3].heads(a.read(3)));
+            let [q, k, v] = [0, 1, 2].map(|i| inputs[i].heads(a.read(i)));
+            let given = inputs[forward].heads(a.read(forward));
+            let [dq, dk, dv] = [0, 1, 2].map(|i| results[i].as_ref().map(|(at, m)| m.heads_mut(a, *at)));
+            let bias_gradient = results[3].as_ref().map(|(at, m)| BiasGradient {
+                data: a.write(*at),
+                starts: &m.starts,
+                stride: m.stride,
+            });
+            let gradients = Gradients { q: dq, k: dk, v: dv, bias: bias_gradient };
+            attention::backward(isa, shape, scale, q, k, v, bias, given, gradients);
+        });
+    }
+
+    fn attention_shape(&self, node: &Node) -> Shape {
+        let sizes = |i: usize| {
+            let shape = self.graph.shape(node.operands[i]);
+            (shape[shape.len() - 2], shape[shape.len() - 1], shape[..shape.len() - 2].iter().product::<usize>())
+        };
+        let ((queries, width, count), (keys, value_width, _)) = (sizes(0), sizes(2));
+        Shape { count, queries, keys, width, value_width }
+    }
+
+    /// q, k, v and, where there is one, the bias.
+    fn attention_inputs(&mut self, node: &Node) -> Vec<Matrices> {
+        let count = self.attention_shape(node).count;
+        let mut inputs: Vec<Matrices> = node.operands[..3].iter().map(|&v| self.matrices(v, count)).collect();
+        let cotangents = usize::from(node.op.adjoint);
+        if node.operands.len() - cotangents > 3 {
+            let bias = node.operands[3];
+            let seen = match self.place(bias) {
+                Place::At { buffer, view } => self.bias_matrices(buffer, &view, node),
+                Place::Splat(_) => None,
+            };
+            inputs.push(match seen {
+                Some(matrices) => matrices,
+                None => {
+                    let (buffer, view) = (self.dense(bias), View::dense(self.graph.shape(bias)));
+                    self.bias_matrices(buffer, &view, node).expect("a dense bias broadcasts")
+                }
+            });
+        }
+        inputs
+    }
+
+    /// Where the matrices of a value stand, copied if they are not such.
+    fn matrices(&mut self, value: Value, count: usize) -> Matrices {
+        if let Place::At { buffer, view } = self.place(value)
+            && let Some(matrices) = seen(buffer, &view, count)
+        {
+            return matrices;
+        }
+        let view = View::dense(self.graph.shape(value));
+        seen(self.dense(value), &view, count).expect("dense matrices stand one behind the other")
+    }
+
+    /// A bias broadcast to the scores.
+    fn bias_matrices(&self, buffer: BufferId, view: &View, node: &Node) -> Option<Matrices> {
+        let mut scores = self.graph.shape(node.operands[0]).to_vec();
+        let (rank, keys) = (scores.len(), self.graph.shape(node.operands[1]));
+        scores[rank - 1] = keys[keys.len() - 2];
+        let count = scores[..rank - 2].iter().product();
+        let own = view.shape().len();
+        let axes: Vec<usize> = (rank - own..rank).collect();
+        seen(buffer, &view.broadcast(&scores, &axes)?, count)
+    }
+
+    /// Where a result is written: where it will be joined with others, or with the heads of each row side by side, since that is how
+    /// the next layer wants them.
+    fn result_matrices(&mut self, value: Value, count: usize) -> Matrices {
+        if let Some((buffer, view)) = self.targets.get(&value).cloned()
+            && let Some(matrices) = seen(buffer, &view, count)
+        {
+            self.places[value.index()] = Some(Place::At { buffer, view });
+            return matrices;
+        }
+        let shape = self.shape(value);
+        let rank = shape.len();
+        let mut order: Vec<usize> = (0..rank).collect();
+        if rank > 2 {
+            order.swap(rank - 3, rank - 2);
+        }
+        let swapped: Vec<usize> = order.iter().map(|&a| shape[a]).collect();
+        let buffer = self.buffer(shape.iter().product(), Element::F32, Home::Arena);
+        let view = View::dense(&swapped).transpose(&order).expect("a dense value can be seen in any order");
+        let matrices = seen(buffer, &view, count).expect("rows of one matrix are equally far apart");
+        self.places[value.index()] = Some(Place::At { buffer, view });
+        matrices
+    }
+}
+
+/// The matrices of a view, if each has its rows at equal distances.
+fn seen(buffer: BufferId, view: &View, count: usize) -> Option<Matrices> {
+    let shape = view.shape();
+    let (rows, width) = (shape[shape.len() - 2], shape[shape.len() - 1]);
+    let map = view.rows(width)?;
+    if map.step != 1 && width > 1 {
+        return None;
+    }
+    let narrow = |start: usize| u32::try_from(start).ok();
+    match map.starts {
+        Starts::Every { offset, stride, .. } => {
+            let starts: Option<Vec<u32>> = (0..count).map(|i| narrow(offset + i * rows * stride)).collect();
+            Some(Matrices { buffer, starts: starts?.into(), stride })
+        }
+        Starts::At(starts) => {
+            let stride = if rows > 1 { starts[1].checked_sub(starts[0])? } else { width as u32 };
+            let even = |m: &[u32]| m.windows(2).all(|w| w[1].checked_sub(w[0]) == Some(stride));
+            if !starts.chunks_exact(rows).all(even) {
+                return None;
+            }
+            let firsts: Vec<u32> = starts.iter().copied().step_by(rows).collect();
+            Some(Matrices { buffer, starts: firsts.into(), stride: stride as usize })
+        }
+    }
+}

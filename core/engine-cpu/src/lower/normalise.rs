@@ -1,0 +1,126 @@
+//! layer_norm, softmax, batch_norm_training and l2_normalize, and their adjoints.
+
+use fer_cpu_kernels::{batch_norm, l2_normalize, layer_norm, softmax};
+use fer_graph::{Node, Value};
+
+use super::Lowering;
+use crate::step::{Access, BufferId};
+
+/// Which written buffer holds the cotangent of each operand that one is wanted of.
+type Wanted = Vec<Option<usize>>;
+
+impl Lowering<'_> {
+    /// Result buffers of an adjoint, by operand.
+    fn wanted(&mut self, node: &Node) -> (Wanted, Vec<BufferId>) {
+        let wrt = node.attributes.sizes("wrt");
+        let mut at: Wanted = vec![None; node.operands.len()];
+        let mut writes = vec![];
+        for (&result, operand) in node.results.iter().zip(wrt) {
+            at[operand] = Some(writes.len());
+            writes.push(self.output(result));
+        }
+        (at, writes)
+    }
+
+    pub(super) fn layer_norm(&mut self, node: &Node, adjoint: bool) {
+        let width = self.graph.shape(node.operands[1])[0];
+        let rows = self.graph.ty(node.operands[0]).elements() / width;
+        let (isa, size, epsilon) = (self.isa(), (rows, width), node.attributes.float("epsilon") as f32);
+        let x = self.lines(node.operands[0]);
+        let weight = self.dense(node.operands[1]);
+        if !adjoint {
+            let bias = self.dense(node.operands[2]);
+            let y = self.output(node.results[0]);
+            self.emit([x.buffer, weight, bias], [y], move |a| {
+                let (data, rows) = x.rows(a.read(0));
+                layer_norm::forward(isa, size, epsilon, data, rows, a.read(1), a.read(2), a.write(0));
+            });
+            return;
+        }
+        let g = self.lines(node.operands[3]);
+        let (wanted, writes) = self.wanted(node);
+        self.emit([x.buffer, weight, g.buffer], writes, move |a| {
+            let (x, x_rows) = x.rows(a.read(0));
+            let (g, g_rows) = g.rows(a.read(2));
+            let [dx, dw, db] = [0, 1, 2].map(|i| wanted[i].map(|at| a.write(at)));
+            layer_norm::backward(isa, size, epsilon, x, x_rows, a.read(1), g, g_rows, None, dx, dw, db);
+        });
+    }
+
+    /// Over the last axis, which `supports` has seen to.
+    pub(super) fn softmax(&mut self, node: &Node, adjoint: bool) {
+        let x = node.operands[0];
+        let width = self.graph.shape(x).last().copied().unwrap_or(1);
+        let (isa, size) = (self.isa(), (self.graph.ty(x).elements() / width, width));
+        let logarithm = node.op.def.name == "log_softmax";
+        let mut reads = vec![self.dense(x)];
+        if adjoint {
+            reads.push(self.dense(node.operands[1]));
+        }
+        let y = self.output(node.results[0]);
+        self.emit(reads, [y], move |a| match (logarithm, adjoint) {
+            (false, false) => softmax::softmax(isa, size, a.read(0), a.write(0)),
+            (false, true) => softmax::softmax_grad(isa, size, a.read(0), a.read(1), a.write(0)),
+            (true, false) => softmax::log_softmax(isa, size, a.read(0), a.write(0)),
+            (true, true) => softmax::log_softmax_grad(isa, size, a.read(0), a.read(1), a.write(0)),
+        });
+    }
+
+    fn planes(&self, x: Value) -> batch_norm::Shape {
+        let shape = self.graph.shape(x);
+        batch_norm::Shape { count: shape[0], channels: shape[1], plane: shape[2..].iter().product() }
+    }
+
+    /// The result, and the running statistics moved towards the batch's.
+    pub(super) fn batch_norm(&mut self, node: &Node) {
+        let shape = self.planes(node.operands[0]);
+        let (epsilon, momentum) = (node.attributes.float("epsilon"), node.attributes.float("momentum"));
+        let count = (shape.count * shape.plane) as f64;
+        let unbiased = count / (count - 1.0);
+        let isa = self.isa();
+        let reads: Vec<BufferId> = node.operands.iter().map(|&o| self.dense(o)).collect();
+        let writes: Vec<BufferId> = node.results.iter().map(|&r| self.output(r)).collect();
+        self.emit(reads, writes, move |a| {
+            let [x, weight, bias, running_mean, running_var] = [0, 1, 2, 3, 4].map(|i| a.read::<f32>(i));
+            let (y, mean, variance) = (a.write(0), a.write(1), a.write(2));
+            batch_norm::training(isa, shape, epsilon as f32, x, weight, bias, None, y, mean, variance);
+            mix(mean, running_mean, 1.0, momentum);
+            mix(variance, running_var, unbiased, momentum);
+        });
+    }
+
+    pub(super) fn batch_norm_vjp(&mut self, node: &Node) {
+        let (shape, isa) = (self.planes(node.operands[0]), self.isa());
+        let epsilon = node.attributes.float("epsilon") as f32;
+        let reads = [0, 1, 2, 5].map(|i| self.dense(node.operands[i]));
+        let (wanted, writes) = self.wanted(node);
+        self.emit(reads, writes, move |a: &Access<'_>| {
+            let [x, weight, bias, g] = [0, 1, 2, 3].map(|i| a.read::<f32>(i));
+            let [dx, dw, db] = [0, 1, 2].map(|i| wanted[i].map(|at| a.write(at)));
+            batch_norm::backward(isa, shape, epsilon, x, weight, bias, g, None, dx, dw, db);
+        });
+    }
+
+    pub(super) fn l2_normalize(&mut self, node: &Node, adjoint: bool) {
+        let shape = self.shape(node.operands[0]);
+        let axis = node.attributes.int("axis") as usize;
+        let sizes = [shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product()];
+        let (isa, epsilon) = (self.isa(), node.attributes.float("epsilon") as f32);
+        let mut reads = vec![self.dense(node.operands[0])];
+        if adjoint {
+            reads.push(self.dense(node.operands[1]));
+        }
+        let y = self.output(node.results[0]);
+        self.emit(reads, [y], move |a| match adjoint {
+            false => l2_normalize::l2_normalize(isa, sizes, epsilon, a.read(0), a.write(0)),
+            true => l2_normalize::l2_normalize_grad(isa, sizes, epsilon, a.read(0), a.read(1), a.write(0)),
+        });
+    }
+}
+
+/// `new * factor * weight + old * (1 - weight)`, to where the new one stands.
+fn mix(new: &mut [f32], old: &[f32], factor: f64, weight: f64) {
+    for (new, &old) in new.iter_mut().zip(old) {
+        *new = (f64::from(*new) * factor * weight + f64::from(old) * (1.0 - weight)) as f32;
+    }
+}
