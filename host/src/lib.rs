@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod compose;
+mod engines;
 pub mod failure;
 pub mod run;
 pub mod session;

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use fer_config::{Engine as EngineName, Precision as Floats, Resolved, load};
+use fer_config::{Resolved, load};
 use fer_data::spec::DataSpec;
-use fer_engine::{Engine, Precision};
-use fer_engine_dfdx::DfdxEngine;
+use fer_engine::Engine;
 use fer_registry::{Probe, Registry, SearchPath};
 
 use crate::{
     compose::Recipe,
+    engines,
     failure::{Failure, Result},
 };
 
@@ -31,6 +31,9 @@ pub struct ConfigArguments {
     /// What numbers are computed in
     #[arg(long, value_enum)]
     pub precision: Option<PrecisionArgument>,
+    /// Compute an op by its decomposition instead of a kernel of its own, e.g. layer_norm; all: every op; may be repeated
+    #[arg(long = "no-fuse", value_name = "OP")]
+    pub no_fuse: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -45,6 +48,8 @@ pub enum EngineArgument {
 pub enum PrecisionArgument {
     F32,
     F64,
+    /// Factors of products in bfloat16, everything else in f32
+    Bf16,
 }
 
 impl ConfigArguments {
@@ -60,6 +65,9 @@ impl ConfigArguments {
         }
         if let Some(precision) = self.precision {
             resolved = resolved.with_flag("--precision", "precision", &format!("{precision:?}"))?;
+        }
+        if !self.no_fuse.is_empty() {
+            resolved = resolved.with_flag("--no-fuse", "no_fuse", &format!("{:?}", self.no_fuse))?;
         }
         Ok(resolved)
     }
@@ -84,22 +92,9 @@ impl Session {
     /// The engine the experiment asks for; `auto` takes the fastest there is.
     ///
     /// # Errors
-    /// An engine that this build does not have.
+    /// An engine that this build does not have, or that does not compute in the precision asked for.
     pub fn engine(&self) -> Result<Box<dyn Engine>> {
-        let experiment = &self.resolved.experiment;
-        let precision = match experiment.precision {
-            Floats::F32 => Precision::F32,
-            Floats::F64 => Precision::F64,
-        };
-        match experiment.engine {
-            EngineName::Auto | EngineName::Dfdx => Ok(Box::new(DfdxEngine::new(precision))),
-            EngineName::Cpu | EngineName::Cuda => {
-                let name = format!("{:?}", experiment.engine).to_lowercase();
-                let message = format!("this build of fer-host has no engine {name:?}");
-                let help = "engines in this build: dfdx (the reference); auto takes it";
-                Err(self.resolved.error_at("engine", &message, "asked for here", Some(help)).into())
-            }
-        }
+        engines::open(&self.resolved)
     }
 }
 

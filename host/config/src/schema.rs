@@ -63,6 +63,9 @@ pub struct Experiment {
     pub precision: Precision,
     #[serde(default)]
     pub engine: Engine,
+    /// Ops that an engine computes by their decompositions instead of its own kernels.
+    #[serde(default)]
+    pub no_fuse: Vec<String>,
     /// Threads that load images.
     #[serde(default = "one")]
     pub workers: usize,
@@ -157,6 +160,8 @@ pub enum Precision {
     #[default]
     F32,
     F64,
+    /// Products of numbers rounded to bfloat16; their sums, statistics, losses and weights are f32.
+    Bf16,
 }
 
 /// What computes.

@@ -32,7 +32,7 @@ pub struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Phase {
+pub(super) enum Phase {
     /// Forward, backward, optimiser.
     Train,
     /// Forward alone.
@@ -66,7 +66,7 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<()> {
         return print_json(&json!({
             "name": session.resolved.experiment.name,
             "engine": engine.name(),
-            "precision": engine.precision().name(),
+            "precision": engine.precision_name(),
             "phase": phase,
             "batch": batch,
             "steps": speeds.len(),
@@ -81,13 +81,14 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<()> {
          first step {first:.2} s, from start to it {start_seconds:.2} s, peak memory {}",
         session.resolved.experiment.name,
         engine.name(),
-        engine.precision().name(),
+        engine.precision_name(),
         speeds.len(),
         memory.map_or("unknown".into(), |b| binary(b as f64)),
     ))
 }
 
-fn graph(session: &Session, batch: usize, phase: Phase) -> Result<Graph> {
+/// The graph of a step.
+pub(super) fn graph(session: &Session, batch: usize, phase: Phase) -> Result<Graph> {
     let experiment = &session.resolved.experiment;
     let side = experiment.images.size.or_else(|| published_side(&experiment.data));
     let (Some(side), Some(classes)) = (side, published_classes(&experiment.data)) else {
@@ -112,7 +113,7 @@ fn graph(session: &Session, batch: usize, phase: Phase) -> Result<Graph> {
 }
 
 /// Noise for images, the first class for truth: what is computed does not depend on them.
-fn feeds(graph: &Graph, step: u64) -> Feeds {
+pub(super) fn feeds(graph: &Graph, step: u64) -> Feeds {
     let feed = |name: &str, dtype: DType, shape: &[usize]| match (name, dtype) {
         ("rng", _) => rng_key(1, step),
         ("learning_rate", _) => Tensor::scalar(1e-4),

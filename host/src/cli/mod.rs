@@ -8,6 +8,7 @@ pub mod output;
 mod parameters;
 mod plugin;
 mod predict;
+mod profile;
 mod resolve;
 mod run;
 mod trace;
@@ -47,6 +48,8 @@ enum Command {
     Trace(trace::Arguments),
     /// Measure how fast an engine runs the experiment
     Bench(bench::Arguments),
+    /// Show where the time of a step goes, by op and by place in the model
+    Profile(profile::Arguments),
     /// List and describe the plugins on this machine
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -81,6 +84,7 @@ fn run(command: Command, started: Instant) -> Result<()> {
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments, started),
+        Command::Profile(arguments) => profile::run(&arguments),
         Command::Resolve(arguments) => resolve::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),

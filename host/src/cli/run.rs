@@ -14,7 +14,7 @@ pub struct Arguments {
     #[arg(value_name = "CONFIG", required_unless_present = "resume")]
     config: Option<PathBuf>,
     /// Continue a run, to the same bits as if it had never stopped
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "sets", "data", "engine", "precision", "out", "dry_run"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "sets", "data", "engine", "precision", "no_fuse", "out", "dry_run"])]
     resume: Option<PathBuf>,
     /// Change one setting, e.g. model.backbone.variant="base"; may be repeated
     #[arg(long = "set", value_name = "PATH=VALUE")]
@@ -28,6 +28,9 @@ pub struct Arguments {
     /// What numbers are computed in
     #[arg(long, value_enum)]
     precision: Option<PrecisionArgument>,
+    /// Compute an op by its decomposition instead of a kernel of its own, e.g. layer_norm; all: every op; may be repeated
+    #[arg(long = "no-fuse", value_name = "OP")]
+    no_fuse: Vec<String>,
     /// Where run folders go
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -58,6 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         data: arguments.data.clone(),
         engine: arguments.engine,
         precision: arguments.precision,
+        no_fuse: arguments.no_fuse.clone(),
     };
     start(config.resolve()?, &options)
 }

@@ -107,7 +107,7 @@ impl Environment {
             rustc: env!("FER_RUSTC").into(),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             engine: engine.name().into(),
-            precision: engine.precision().name().into(),
+            precision: engine.precision_name().into(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             seed: resolved.experiment.seed,
             config_files: resolved.files().map(|f| f.display().to_string()).collect(),
