@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
-    DOUBLE, PARAMETERS, SINGLE, VALUES,
+    DOUBLE, IN_F32, PARAMETERS, SINGLE, VALUES,
     host::Host,
     traced::{Near, Tensors, Trace, golden},
 };
@@ -65,12 +65,14 @@ impl Model {
 
     fn in_f32(&self) {
         let theirs = golden(&format!("{}.io", self.name));
-        let ours = self.answers(&theirs, "--grad --mode eval --precision f32");
-        let mut near = Near::default();
-        near.check("logits", &ours["logits"], &theirs["logits"], SINGLE);
-        near.check("loss", &ours["loss"], &theirs["loss"], SINGLE);
-        near.gradients(&ours, &theirs, "grad.", SINGLE, SINGLE);
-        near.done(5);
+        for engine in IN_F32 {
+            let ours = self.answers(&theirs, &format!("--grad --mode eval --precision f32 {engine}"));
+            let mut near = Near::default();
+            near.check("logits", &ours["logits"], &theirs["logits"], SINGLE);
+            near.check("loss", &ours["loss"], &theirs["loss"], SINGLE);
+            near.gradients(&ours, &theirs, "grad.", SINGLE, SINGLE);
+            near.done(5);
+        }
     }
 
     /// timm's fine-tuning: layers decay, and what it exempts from weight decay is exempt here.

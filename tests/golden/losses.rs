@@ -1,7 +1,7 @@
 //! The three losses on sixteen rows of eight logits, small ones and ones at which a naive softmax overflows.
 
 use crate::{
-    SINGLE, VALUES,
+    IN_F32, SINGLE, VALUES,
     traced::{Near, Trace, golden},
 };
 
@@ -48,6 +48,8 @@ fn large_logits_are_as_safe_as_pytorchs() {
 
 #[test]
 fn f32_stays_near() {
-    compare("", "f32", SINGLE);
-    compare("big.", "f32", SINGLE);
+    for engine in IN_F32 {
+        compare("", &format!("f32 {engine}"), SINGLE);
+        compare("big.", &format!("f32 {engine}"), SINGLE);
+    }
 }

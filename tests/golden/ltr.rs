@@ -1,7 +1,7 @@
 //! The learned resizer, 96 to 56 pixels, in evaluation and in training (batch statistics and running ones).
 
 use crate::{
-    PARAMETERS, SINGLE, VALUES,
+    IN_F32, PARAMETERS, SINGLE, VALUES,
     traced::{Near, Tensors, Trace, golden, largest},
 };
 
@@ -66,9 +66,11 @@ fn a_size_samples_as_a_recomputed_scale() {
 #[test]
 fn f32_stays_near() {
     let theirs = golden("ltr.io");
-    let ours = answers(&theirs, "scale: 0.584", "--grad --mode eval --precision f32");
-    let mut near = Near::default();
-    near.check("output", &ours["resizers.0"], &theirs["eval.output"], SINGLE);
-    near.gradients(&ours, &theirs, "eval.grad.", SINGLE, SINGLE);
-    near.done(20);
+    for engine in IN_F32 {
+        let ours = answers(&theirs, "scale: 0.584", &format!("--grad --mode eval --precision f32 {engine}"));
+        let mut near = Near::default();
+        near.check("output", &ours["resizers.0"], &theirs["eval.output"], SINGLE);
+        near.gradients(&ours, &theirs, "eval.grad.", SINGLE, SINGLE);
+        near.done(20);
+    }
 }

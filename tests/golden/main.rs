@@ -8,7 +8,7 @@
 //!   input gradients by 1e-6 between its own float32 and float64, a few times more where a batch norm divides by a small
 //!   deviation. [`VALUES`] holds values and input gradients to that, [`PARAMETERS`] is wider because a parameter's gradient sums
 //!   thousands of rounded products (PyTorch's own float32 is up to 2.5e-5 from its float64 there).
-//! * The f32 engine adds rounding of the same size in another order: [`SINGLE`].
+//! * The f32 engines add rounding of the same size in other orders: [`SINGLE`].
 //! * Where PyTorch was run in float64 there is no rounding to allow for: [`DOUBLE`].
 //!
 //! `GOLDEN_PRINT=1 cargo test -p fer-host --test golden -- --nocapture` prints every distance.
@@ -28,5 +28,7 @@ const VALUES: f64 = 5e-6;
 const PARAMETERS: f64 = 5e-5;
 /// f32 engine against float32.
 const SINGLE: f64 = 1e-4;
+/// The ways to compute in f32: the reference; the fast engine, whole; and by its decompositions.
+const IN_F32: [&str; 3] = ["--engine dfdx", "--engine cpu", "--engine cpu --no-fuse all"];
 /// f64 engine against float64.
 const DOUBLE: f64 = 1e-9;

@@ -3,7 +3,7 @@
 use fer_engine::Tensor;
 
 use crate::{
-    PARAMETERS, SINGLE, VALUES,
+    IN_F32, PARAMETERS, SINGLE, VALUES,
     traced::{Near, Tensors, Trace, apart, golden},
 };
 
@@ -39,11 +39,13 @@ fn map_result_and_gradients_are_pytorchs() {
 #[test]
 fn f32_stays_near() {
     let theirs = golden("stn.io");
-    let ours = answers(&theirs, "--grad --mode train --precision f32");
-    let mut near = Near::default();
-    near.check("output", &ours["resizers.0"], &theirs["output"], SINGLE);
-    near.gradients(&ours, &theirs, "grad.", SINGLE, SINGLE);
-    near.done(10);
+    for engine in IN_F32 {
+        let ours = answers(&theirs, &format!("--grad --mode train --precision f32 {engine}"));
+        let mut near = Near::default();
+        near.check("output", &ours["resizers.0"], &theirs["output"], SINGLE);
+        near.gradients(&ours, &theirs, "grad.", SINGLE, SINGLE);
+        near.done(10);
+    }
 }
 
 /// The reason for [`SAMPLED`]: at the very grid that PyTorch used, exact sampling is farther from its result than [`VALUES`].

@@ -108,6 +108,32 @@ impl Clusters {
         self.clusters[cluster].nodes.first().map_or(0.0, |&n| self.slots[n])
     }
 
+    /// Brings forward what an optimiser does with a gradient: it runs as soon as the gradient is there and nobody needs the old
+    /// parameter any more, so that gradients do not wait for each other in memory.
+    pub(crate) fn hurry(&mut self, graph: &Graph, uses: &Uses) {
+        for (i, node) in graph.nodes.iter().enumerate() {
+            let updates = node.op.is("adamw_update");
+            let sums = node.op.is("reduce_sum") && graph.ty(node.results[0]).rank() == 0;
+            let alone = self.of[i].is_some_and(|c| self.clusters[c].nodes.len() == 1);
+            let squares = node.op.is("multiply") && node.operands[0] == node.operands[1] && alone;
+            if !updates && !sums && !squares {
+                continue;
+            }
+            let mut ready = -1.0f64;
+            for source in node.operands.iter().flat_map(|&o| sources(graph, o)) {
+                if let Definition::Node(producer, _) = graph.definition(source) {
+                    ready = ready.max(self.slots[producer]);
+                }
+                if updates {
+                    let others = uses.readers[source.index()].iter().filter(|&&r| r != i);
+                    ready = others.map(|&r| self.slots[r]).filter(|&s| s < self.slots[i]).fold(ready, f64::max);
+                }
+            }
+            // Between two slots there is always another; what lies in between does not concern this node.
+            self.slots[i] = self.slots[i].min(ready + 1e-3);
+        }
+    }
+
     /// A slot in which all these nodes may run: the last one's own if nobody waits, else right after what they read.
     fn window(&self, graph: &Graph, uses: &Uses, nodes: &[usize]) -> Option<f64> {
         let inside = |node: usize| nodes.binary_search(&node).is_ok();

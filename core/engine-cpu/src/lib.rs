@@ -64,7 +64,7 @@ impl Options {
 
 /// What [`Options::no_fuse`] may name.
 pub fn switches() -> Vec<String> {
-    let general = ["all", "elementwise", "epilogue", "concatenate"].map(str::to_owned);
+    let general = ["all", "elementwise", "epilogue", "concatenate", "absorb", "sum_of_squares"].map(str::to_owned);
     general.into_iter().chain(lower::KERNELS.iter().map(|&op| op.to_owned())).collect()
 }
 
@@ -108,6 +108,10 @@ impl Engine for CpuEngine {
 
     fn precision_name(&self) -> &'static str {
         self.options.name()
+    }
+
+    fn device(&self) -> String {
+        self.options.isa.name().to_owned()
     }
 
     fn supports(&self, graph: &Graph, node: &Node) -> bool {

@@ -68,6 +68,11 @@ pub trait Engine: Send + Sync {
         self.precision().name()
     }
 
+    /// What it computes on, where results depend on it: an instruction set, a card.
+    fn device(&self) -> String {
+        "any".to_owned()
+    }
+
     /// Whether a composite or adjoint node is taken whole; primitives always are.
     fn supports(&self, graph: &Graph, node: &Node) -> bool;
 

@@ -1,9 +1,9 @@
 //! Passes over a graph, each of which keeps its meaning and leaves it verified.
 //!
 //! `inline` replaces composites by their decompositions, `simplify` merges equal nodes and drops what nothing uses, `join` writes sums
-//! of padded pieces as joins,
-//! `lifetimes` says when a value is used last, `arena` gives values that live at different times one place, and `view` follows
-//! slices, transpositions and reshapes into the memory that they read. What is absent: engines; a pass is told what an engine supports.
+//! of padded pieces as joins, `lifetimes` says when a value is used last, `arena` gives values that live at different times one place,
+//! and `view` follows slices, transpositions and reshapes into the memory that they read. What is absent: engines; a pass is told what
+//! an engine supports.
 
 mod arena;
 mod inline;

@@ -118,6 +118,14 @@ impl View {
             }
     }
 
+    /// Whether both see the same elements in the same order, however their axes are made up.
+    pub fn sees_as(&self, other: &View) -> bool {
+        match (self.strides(), other.strides()) {
+            (Some(own), Some(theirs)) => own == theirs,
+            _ => self.elements() == other.elements() && self.offsets() == other.offsets(),
+        }
+    }
+
     /// The same elements in row-major order under another shape.
     pub fn reshape(&self, shape: &[usize]) -> View {
         let reshaped = match &self.map {

@@ -19,6 +19,9 @@ pub struct Environment {
     pub system: String,
     pub engine: String,
     pub precision: String,
+    /// What results depend on beside that: an instruction set, a card.
+    #[serde(default)]
+    pub device: String,
     pub threads: usize,
     pub seed: u64,
     pub config_files: Vec<String>,
@@ -108,6 +111,7 @@ impl Environment {
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             engine: engine.name().into(),
             precision: engine.precision_name().into(),
+            device: engine.device(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             seed: resolved.experiment.seed,
             config_files: resolved.files().map(|f| f.display().to_string()).collect(),

@@ -1,48 +1,60 @@
 //! Convolutions and their adjoints.
 
 use fer_cpu_kernels::convolution::{self, Convolution};
-use fer_graph::{Node, ops::Window};
+use fer_graph::ops::Window;
 
 use super::Lowering;
 
 impl Lowering<'_> {
-    pub(super) fn convolution(&mut self, node: &Node) {
+    pub(super) fn convolution(&mut self, index: usize) {
+        let node = &self.graph.nodes[index];
         let window = Window::of(&node.attributes);
-        let shape = |this: &Self, image: &[usize], kernel: &[usize]| {
-            let _ = this;
-            Convolution {
-                batch: image[0],
-                channels: image[1],
-                height: image[2],
-                width: image[3],
-                out_channels: kernel[0],
-                kernel: [kernel[2], kernel[3]],
-                stride: window.stride,
-                padding: window.padding,
-                dilation: window.dilation,
-                groups: window.groups,
-            }
+        let shape = |image: &[usize], kernel: &[usize]| Convolution {
+            batch: image[0],
+            channels: image[1],
+            height: image[2],
+            width: image[3],
+            out_channels: kernel[0],
+            kernel: [kernel[2], kernel[3]],
+            stride: window.stride,
+            padding: window.padding,
+            dilation: window.dilation,
+            groups: window.groups,
         };
         let isa = self.isa();
         let (a, b) = (self.dense(node.operands[0]), self.dense(node.operands[1]));
         let [first, second, result] =
             [self.shape(node.operands[0]), self.shape(node.operands[1]), self.shape(node.results[0])];
-        let to = self.output(node.results[0]);
+        let value = node.results[0];
+        if node.op.is("convolution") {
+            let shape = shape(&first, &second);
+            let added = self.only_added(index, value);
+            let bias = added.and_then(|(other, sum)| Some((self.per_channel(other, shape.out_channels)?, sum)));
+            let mut reads = vec![a, b];
+            let to = match bias {
+                Some((bias, sum)) => {
+                    reads.push(self.dense(bias));
+                    self.absorb(sum);
+                    self.output(sum)
+                }
+                None => self.output(value),
+            };
+            self.emit(reads, [to], move |m| {
+                let bias = bias.map(|_| m.read(2));
+                convolution::forward(isa, &shape, m.read(0), m.read(1), bias, m.write(0));
+            });
+            return;
+        }
+        let to = self.output(value);
         match node.op.def.name {
-            "convolution" => {
-                let shape = shape(self, &first, &second);
-                self.emit([a, b], [to], move |m| {
-                    convolution::forward(isa, &shape, m.read(0), m.read(1), None, m.write(0));
-                });
-            }
             "convolution_input_grad" => {
-                let shape = shape(self, &result, &first);
+                let shape = shape(&result, &first);
                 self.emit([a, b], [to], move |m| {
                     convolution::input_grad(isa, &shape, m.read(0), m.read(1), m.write(0));
                 });
             }
             _ => {
-                let shape = shape(self, &first, &result);
+                let shape = shape(&first, &result);
                 self.emit([a, b], [to], move |m| {
                     convolution::kernel_grad(isa, &shape, m.read(0), m.read(1), m.write(0));
                 });

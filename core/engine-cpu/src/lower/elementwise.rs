@@ -126,8 +126,8 @@ const NARROW: usize = 8;
 impl Lowering<'_> {
     pub(super) fn cluster(&mut self, index: usize) {
         let nodes = self.clusters.clusters[index].nodes.clone();
-        // A product may have taken it along.
-        if nodes.is_empty() {
+        // A product may have taken it along, or a sum computes it by itself.
+        if nodes.is_empty() || matches!(nodes[..], [one] if self.is_summed_square(one)) {
             return;
         }
         self.name(&nodes);

@@ -24,9 +24,16 @@ impl Lowering<'_> {
         if self.options.is_off("epilogue") || self.targets.contains_key(&value) {
             return None;
         }
+        let mut clusters: Vec<usize> =
+            self.uses.readers[value.index()].iter().filter_map(|&r| self.clusters.of[r]).collect();
+        clusters.sort_unstable();
+        clusters.dedup();
+        clusters.into_iter().find_map(|cluster| self.take_along(cluster, index, value, width))
+    }
+
+    fn take_along(&mut self, cluster: usize, index: usize, value: Value, width: usize) -> Option<Epilogue> {
         let graph = self.graph;
         let readers = self.uses.readers[value.index()].clone();
-        let cluster = readers.iter().find_map(|&r| self.clusters.of[r])?;
         let nodes = self.clusters.clusters[cluster].nodes.clone();
         let mut seen: Vec<Value> = vec![];
         for operand in nodes.iter().flat_map(|&n| graph.nodes[n].operands.iter().copied()) {

@@ -3,6 +3,7 @@
 //! A value is a place: a buffer and a [`View`] of it, so that slices, transpositions, windows and joins cost nothing where the next
 //! kernel can follow them; where it cannot, they are copied once, just before they are read.
 
+mod absorb;
 mod attention;
 mod convolution;
 mod elementwise;
@@ -76,7 +77,8 @@ pub(crate) struct Lowering<'g> {
 /// [`EngineError::Unsupported`] for an op without a kernel.
 pub(crate) fn lower(graph: &Graph, options: &Options) -> Result<Plan> {
     let uses = Uses::of(graph);
-    let clusters = Clusters::of(graph, &uses, !options.is_off("elementwise"));
+    let mut clusters = Clusters::of(graph, &uses, !options.is_off("elementwise"));
+    clusters.hurry(graph, &uses);
     let mut lowering = Lowering {
         graph,
         options,
@@ -160,8 +162,8 @@ impl Lowering<'_> {
             ("dot_general", false) => self.dot_general(node),
             ("scaled_dot_product_attention", false) => self.attention(node),
             ("scaled_dot_product_attention", true) => self.attention_vjp(node),
-            ("convolution" | "convolution_input_grad" | "convolution_kernel_grad", false) => self.convolution(node),
-            ("layer_norm", adjoint) => self.layer_norm(node, adjoint),
+            ("convolution" | "convolution_input_grad" | "convolution_kernel_grad", false) => self.convolution(index),
+            ("layer_norm", adjoint) => self.layer_norm(index, adjoint),
             ("softmax" | "log_softmax", adjoint) => self.softmax(node, adjoint),
             ("batch_norm_training", false) => self.batch_norm(node),
             ("batch_norm_training", true) => self.batch_norm_vjp(node),

@@ -75,7 +75,7 @@ impl Lowering<'_> {
         self.label.op = "concatenate".into();
         for (part, operand) in self.parts(node, view).into_iter().zip(node.operands.clone()) {
             let there = match self.place(operand) {
-                Place::At { buffer: from, view } => from == buffer && view == part,
+                Place::At { buffer: from, view } => from == buffer && view.sees_as(&part),
                 Place::Splat(_) => false,
             };
             if !there {

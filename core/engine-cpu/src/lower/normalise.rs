@@ -22,7 +22,8 @@ impl Lowering<'_> {
         (at, writes)
     }
 
-    pub(super) fn layer_norm(&mut self, node: &Node, adjoint: bool) {
+    pub(super) fn layer_norm(&mut self, index: usize, adjoint: bool) {
+        let node = &self.graph.nodes[index];
         let width = self.graph.shape(node.operands[1])[0];
         let rows = self.graph.ty(node.operands[0]).elements() / width;
         let (isa, size, epsilon) = (self.isa(), (rows, width), node.attributes.float("epsilon") as f32);
@@ -38,12 +39,29 @@ impl Lowering<'_> {
             return;
         }
         let g = self.lines(node.operands[3]);
-        let (wanted, writes) = self.wanted(node);
-        self.emit([x.buffer, weight, g.buffer], writes, move |a| {
+        let mut reads = vec![x.buffer, weight, g.buffer];
+        // What comes by the way around the norm is added to what comes through it.
+        let first = node.results[0];
+        let residual = match self.only_added(index, first).filter(|_| node.attributes.ints("wrt")[0] == 0) {
+            Some((other, sum)) => {
+                let lines = self.lines(other);
+                reads.push(lines.buffer);
+                self.absorb(sum);
+                Some((lines, sum))
+            }
+            None => None,
+        };
+        let (wanted, mut writes) = self.wanted(node);
+        if let Some((_, sum)) = &residual {
+            writes[0] = self.output(*sum);
+        }
+        let residual = residual.map(|(lines, _)| lines);
+        self.emit(reads, writes, move |a| {
             let (x, x_rows) = x.rows(a.read(0));
             let (g, g_rows) = g.rows(a.read(2));
+            let add = residual.as_ref().map(|lines| lines.rows(a.read(3)));
             let [dx, dw, db] = [0, 1, 2].map(|i| wanted[i].map(|at| a.write(at)));
-            layer_norm::backward(isa, size, epsilon, x, x_rows, a.read(1), g, g_rows, None, dx, dw, db);
+            layer_norm::backward(isa, size, epsilon, x, x_rows, a.read(1), g, g_rows, add, dx, dw, db);
         });
     }
 
