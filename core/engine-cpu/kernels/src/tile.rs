@@ -1,6 +1,10 @@
 //! The innermost product: a few rows by a few vectors of columns, held in registers while the contracted axis goes by.
 
-use crate::{factors::Kind, shared::ahead, simd::Simd};
+use crate::{
+    factors::Kind,
+    shared::{LINE, ahead},
+    simd::Simd,
+};
 
 /// Rows and vectors of columns that fill the registers of an instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,20 +57,40 @@ pub struct Target {
     pub bias: *const f32,
 }
 
+/// What else memory is asked for meanwhile.
+pub trait Wishes {
+    /// One line of it: called once in every step.
+    fn line(&mut self);
+}
+
+/// Nothing.
+impl Wishes for () {
+    #[inline(always)]
+    fn line(&mut self) {}
+}
+
 /// `rows` rows of a product, at most a tile's. Steps are of words: see [`Kind`].
 ///
 /// # Safety
 /// `left` is valid for `rows` rows and `depth` steps, `right` for `depth` whole rows of the tile, `target` for `rows` rows of
 /// `columns`, and its bias, if any, for a tile's columns. Nobody else touches the target meanwhile.
 #[inline(always)]
-pub unsafe fn product<K: Kind, S: Simd>(s: S, rows: usize, depth: usize, left: Left, right: Right, target: Target) {
+pub unsafe fn product<K: Kind, S: Simd>(
+    s: S,
+    rows: usize,
+    depth: usize,
+    left: Left,
+    right: Right,
+    target: Target,
+    wishes: &mut impl Wishes,
+) {
     // SAFETY: the caller's promises; each piece of rows is within `rows`.
     unsafe {
         if rows == TileSize::of::<S>().rows {
             match S::REGISTERS {
-                32 => tile::<K, S, 14, 2>(s, depth, left, right, target),
-                16 => tile::<K, S, 6, 2>(s, depth, left, right, target),
-                _ => tile::<K, S, 4, 1>(s, depth, left, right, target),
+                32 => tile::<K, S, 14, 2>(s, depth, left, right, target, wishes),
+                16 => tile::<K, S, 6, 2>(s, depth, left, right, target, wishes),
+                _ => tile::<K, S, 4, 1>(s, depth, left, right, target, wishes),
             }
             return;
         }
@@ -76,12 +100,12 @@ pub unsafe fn product<K: Kind, S: Simd>(s: S, rows: usize, depth: usize, left: L
                 let left = Left { data: left.data.add(done * left.row), ..left };
                 let target = Target { data: target.data.add(done * target.stride), ..target };
                 match (piece, TileSize::of::<S>().vectors) {
-                    (8, 2) => tile::<K, S, 8, 2>(s, depth, left, right, target),
-                    (4, 2) => tile::<K, S, 4, 2>(s, depth, left, right, target),
-                    (2, 2) => tile::<K, S, 2, 2>(s, depth, left, right, target),
-                    (1, 2) => tile::<K, S, 1, 2>(s, depth, left, right, target),
-                    (2, _) => tile::<K, S, 2, 1>(s, depth, left, right, target),
-                    (1, _) => tile::<K, S, 1, 1>(s, depth, left, right, target),
+                    (8, 2) => tile::<K, S, 8, 2>(s, depth, left, right, target, wishes),
+                    (4, 2) => tile::<K, S, 4, 2>(s, depth, left, right, target, wishes),
+                    (2, 2) => tile::<K, S, 2, 2>(s, depth, left, right, target, wishes),
+                    (1, 2) => tile::<K, S, 1, 2>(s, depth, left, right, target, wishes),
+                    (2, _) => tile::<K, S, 2, 1>(s, depth, left, right, target, wishes),
+                    (1, _) => tile::<K, S, 1, 1>(s, depth, left, right, target, wishes),
                     _ => unreachable!("a smaller tile has fewer rows"),
                 }
                 done += piece;
@@ -99,16 +123,11 @@ unsafe fn tile<K: Kind, S: Simd, const ROWS: usize, const VECTORS: usize>(
     left: Left,
     right: Right,
     target: Target,
+    wishes: &mut impl Wishes,
 ) {
     // SAFETY: the caller's promises.
     unsafe {
-        // Where the result is far away, it comes nearer while the sums are made.
-        for i in 0..ROWS {
-            for v in 0..VECTORS {
-                ahead(target.data.wrapping_add(i * target.stride + v * S::LANES));
-            }
-        }
-        let mut sums = sums::<K, S, ROWS, VECTORS>(s, depth, left, right);
+        let mut sums = sums::<K, S, ROWS, VECTORS>(s, depth, left, right, &target, wishes);
         if !target.bias.is_null() {
             for v in 0..VECTORS {
                 let bias = s.load(target.bias.add(v * S::LANES));
@@ -149,10 +168,19 @@ unsafe fn sums<K: Kind, S: Simd, const ROWS: usize, const VECTORS: usize>(
     depth: usize,
     left: Left,
     right: Right,
+    target: &Target,
+    wishes: &mut impl Wishes,
 ) -> [[S::F; VECTORS]; ROWS] {
     let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
     let (mut from, mut to) = (left.data, right.data);
-    for _ in 0..depth {
+    for step in 0..depth {
+        // The result may be far away: it comes nearer meanwhile, a row with each step, so that other wishes need not wait.
+        if step < ROWS {
+            for v in 0..(VECTORS * S::LANES).div_ceil(LINE) {
+                ahead(target.data.wrapping_add(step * target.stride + v * LINE));
+            }
+        }
+        wishes.line();
         let mut row = [s.splat(0.0); VECTORS];
         // SAFETY: the caller's promises.
         unsafe {

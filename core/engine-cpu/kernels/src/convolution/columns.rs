@@ -227,7 +227,7 @@ impl Kernel for Multiply<'_> {
                 // SAFETY: staged planes hold `depth` positions behind every offset; nobody else adds to these sums.
                 unsafe {
                     let left = Left { data: left.add(offset + first * apart), row: apart, step: 1 };
-                    product::<Exact, S>(s, count, depth, left, Right { data: right, stride: width }, target);
+                    product::<Exact, S>(s, count, depth, left, Right { data: right, stride: width }, target, &mut ());
                 }
             }
         }

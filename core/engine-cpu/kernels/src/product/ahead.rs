@@ -1,35 +1,50 @@
-//! Wishes for what will be packed next.
+//! Wishes for what will be packed next, spread over the work before.
 
 use super::Side;
-use crate::shared::prefetch;
+use crate::{
+    shared::{LINE, prefetch},
+    tile::Wishes,
+};
 
-/// Wishes for the rows of a side that will be packed next, spread over the work before.
+/// Lines of a side's rows that are still to be wished for.
 #[derive(Clone, Copy, Debug)]
 pub struct Ahead<'a> {
     side: Side<'a>,
-    next: usize,
-    end: usize,
-    column: usize,
-    columns: usize,
-    /// Rows for each call.
-    share: usize,
+    /// Rows after the one that is gone through, and their end.
+    rows: (usize, usize),
+    /// First and number.
+    columns: (usize, usize),
+    at: *const f32,
+    /// Floats that are left of the row.
+    left: usize,
 }
 
 impl<'a> Ahead<'a> {
-    /// Rows `from..end`, `columns` from `column` on, within so many calls.
+    /// Rows and columns, each first and number.
     #[inline(always)]
-    pub fn new(side: Side<'a>, rows: (usize, usize), columns: (usize, usize), calls: usize) -> Ahead<'a> {
-        let (next, end) = rows;
-        Ahead { side, next, end, column: columns.0, columns: columns.1, share: (end - next).div_ceil(calls.max(1)) }
+    pub fn new(side: Side<'a>, rows: (usize, usize), columns: (usize, usize)) -> Ahead<'a> {
+        let rows = (rows.0, if columns.1 > 0 { rows.0 + rows.1 } else { rows.0 });
+        Ahead { side, rows, columns, at: side.data.as_ptr(), left: 0 }
     }
+}
 
+/// One side after the other.
+impl<const N: usize> Wishes for [Ahead<'_>; N] {
     #[inline(always)]
-    pub fn step(&mut self) {
-        let end = self.end.min(self.next + self.share);
-        for row in self.next..end {
-            let start = self.side.rows.start(row) + self.column;
-            prefetch(self.side.data.as_ptr().wrapping_add(start), self.columns);
+    fn line(&mut self) {
+        for one in self {
+            if one.left == 0 {
+                if one.rows.0 == one.rows.1 {
+                    continue;
+                }
+                one.at = one.side.data.as_ptr().wrapping_add(one.side.rows.start(one.rows.0) + one.columns.0);
+                one.left = one.columns.1;
+                one.rows.0 += 1;
+            }
+            prefetch(one.at, 1);
+            one.at = one.at.wrapping_add(LINE);
+            one.left = one.left.saturating_sub(LINE);
+            return;
         }
-        self.next = end;
     }
 }

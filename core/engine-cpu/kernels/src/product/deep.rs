@@ -18,6 +18,9 @@ pub const DEPTH: usize = 256;
 const OWN_SUMS: usize = 1 << 18;
 /// Steps that a piece is a multiple of.
 const EVEN: usize = 32;
+/// Numbers that are packed at once, if that makes [`MANY`] steps.
+const NEAR: usize = 1 << 17;
+const MANY: usize = 128;
 /// Pieces of the contraction, at most.
 const PIECES: usize = 8;
 
@@ -79,8 +82,9 @@ impl<K: Kind> Kernel for Piece<'_, K> {
     fn run<S: Simd>(self, s: S) {
         let Piece { job, kind: _, steps: (start, steps), rows: (top, count), add, c } = self;
         let (n, tile, width) = (job.size.n, TileSize::of::<S>().rows, TileSize::columns::<S>());
-        // Parts that are alike, as long as the caches like.
-        let most = DEPTH * K::steps::<S>();
+        // Parts that are alike. While one is multiplied the next is fetched, and the second cache holds both.
+        let near = (NEAR / (job.size.m + n)).next_multiple_of(EVEN).max(MANY);
+        let most = near.min(DEPTH * K::steps::<S>());
         let most = steps.div_ceil(steps.div_ceil(most)).next_multiple_of(EVEN);
         let mut room = Scratch::new(pack::room::<K, S>(count, most));
         let mut packed = Scratch::new(n.next_multiple_of(width) * K::words::<S>(most));
@@ -90,10 +94,9 @@ impl<K: Kind> Kernel for Piece<'_, K> {
             let staged = pack::rows::<K, S>(s, &job.a, top, count, start + from, depth, &mut room);
             pack::panels::<K, S>(s, &job.b, n, start + from, depth, &mut packed);
             // The contraction streams through memory: the next steps are fetched while these are summed.
-            let next = (start + from + depth, start + (from + depth + most).min(steps));
-            let tiles = n.div_ceil(width) * count.div_ceil(tile);
-            let mut ahead_a = Ahead::new(job.a, ahead(job.a, next), (top, count), tiles);
-            let mut ahead_b = Ahead::new(job.b, ahead(job.b, next), (0, n), tiles);
+            let next = (start + from + depth, most.min(steps - from - depth));
+            let mut wishes =
+                [Ahead::new(job.a, ahead(job.a, next), (top, count)), Ahead::new(job.b, ahead(job.b, next), (0, n))];
             for column in (0..n).step_by(width) {
                 let right = Right { data: packed[column * words..].as_ptr(), stride: width };
                 for first in (0..count).step_by(tile) {
@@ -106,9 +109,7 @@ impl<K: Kind> Kernel for Piece<'_, K> {
                         bias: std::ptr::null(),
                     };
                     // SAFETY: the tile was staged, the panel packed, and the target lies within c.
-                    unsafe { product::<K, S>(s, rows, words, staged.tile(first / tile), right, target) };
-                    ahead_a.step();
-                    ahead_b.step();
+                    unsafe { product::<K, S>(s, rows, words, staged.tile(first / tile), right, target, &mut wishes) };
                 }
             }
         }
@@ -117,7 +118,7 @@ impl<K: Kind> Kernel for Piece<'_, K> {
 
 /// Steps to fetch ahead; none of a side whose rows run the other way, which the processor fetches ahead by itself.
 fn ahead(side: Side<'_>, steps: (usize, usize)) -> (usize, usize) {
-    if side.along == Along::Contracted { steps } else { (steps.1, steps.1) }
+    if side.along == Along::Contracted { steps } else { (0, 0) }
 }
 
 /// Adds the pieces' sums, in order.

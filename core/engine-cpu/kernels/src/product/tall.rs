@@ -89,7 +89,6 @@ impl<K: Kind> Kernel for Block<'_, K> {
     fn run<S: Simd>(self, s: S) {
         let Block { job, kind: _, packed, bias, range } = self;
         let (size, count) = (job.size, range.len());
-        let (tile, width) = (TileSize::of::<S>().rows, TileSize::columns::<S>());
         let mut own = Scratch::new(if job.c.is_none() { count * size.n } else { 0 });
         let c = match job.c {
             Some(c) => c.at(range.start * size.n, count * size.n),
@@ -107,7 +106,7 @@ impl<K: Kind> Kernel for Block<'_, K> {
                 words: (K::words::<S>(from), words),
                 add: job.add || from > 0,
                 bias: if last { bias } else { &[] },
-                ahead: self::ahead(job, &range, from + depth, most, size.n.div_ceil(width) * count.div_ceil(tile)),
+                wishes: [next(job, &range, from + depth, most)],
             };
             // SAFETY: the block's rows of c are this task's alone.
             unsafe { block::<K, S>(s, size.n, K::words::<S>(size.k), count, packed, staged, step, c) };
@@ -125,16 +124,16 @@ impl<K: Kind> Kernel for Block<'_, K> {
 }
 
 /// What will probably be packed after a block's steps before `from`: the next of them, at most `most`, or else the first of as many
-/// rows below. The wishes are spread over so many tiles.
-fn ahead<'a>(job: &Job<'a>, range: &Range<usize>, from: usize, most: usize, tiles: usize) -> Ahead<'a> {
-    let (rows, steps) = match from < job.size.k {
-        true => (range.clone(), (from, job.size.k.min(from + most))),
-        false => (range.end..job.size.m.min(range.end + range.len()), (0, job.size.k.min(most))),
+/// rows below.
+fn next<'a>(job: &Job<'a>, range: &Range<usize>, from: usize, most: usize) -> Ahead<'a> {
+    let size = job.size;
+    let (rows, steps) = match from < size.k {
+        true => ((range.start, range.len()), (from, most.min(size.k - from))),
+        false => ((range.end, range.len().min(size.m - range.end)), (0, most.min(size.k))),
     };
-    let (rows, steps) = ((rows.start, rows.end), (steps.0, steps.1));
     match job.a.along {
-        Along::Kept => Ahead::new(job.a, rows, (steps.0, steps.1 - steps.0), tiles),
-        Along::Contracted => Ahead::new(job.a, steps, (rows.0, rows.1 - rows.0), tiles),
+        Along::Kept => Ahead::new(job.a, rows, steps),
+        Along::Contracted => Ahead::new(job.a, steps, rows),
     }
 }
 
@@ -144,7 +143,7 @@ struct Step<'a> {
     words: (usize, usize),
     add: bool,
     bias: &'a [f32],
-    ahead: Ahead<'a>,
+    wishes: [Ahead<'a>; 1],
 }
 
 /// # Safety
@@ -177,9 +176,8 @@ unsafe fn block<K: Kind, S: Simd>(
                     add: step.add,
                     bias,
                 };
-                product::<K, S>(s, rows, step.words.1, staged.tile(first / tile), right, target);
+                product::<K, S>(s, rows, step.words.1, staged.tile(first / tile), right, target, &mut step.wishes);
             }
-            step.ahead.step();
         }
     }
 }

@@ -3,6 +3,14 @@
 use std::ops::Range;
 
 use super::*;
+use crate::bf16;
+
+const FACTORS: [Factors; 2] = [Factors::F32, Factors::Bf16];
+
+/// Every instruction set with all kinds of factors.
+fn each() -> impl Iterator<Item = (Isa, Factors)> {
+    Isa::available().flat_map(|isa| FACTORS.map(|factors| (isa, factors)))
+}
 
 /// Numbers in -1..1 that do not repeat.
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -38,15 +46,16 @@ impl Given {
         Side { data: &self.data, rows, along: self.along }
     }
 
-    fn at(&self, kept: usize, contracted: usize) -> f64 {
+    fn at(&self, factors: Factors, kept: usize, contracted: usize) -> f64 {
         let (row, column) = if self.along == Along::Kept { (kept, contracted) } else { (contracted, kept) };
-        f64::from(self.data[self.side().rows.start(row) + column])
+        let x = self.data[self.side().rows.start(row) + column];
+        f64::from(if factors == Factors::Bf16 { bf16::widen(bf16::round(x)) } else { x })
     }
 }
 
-fn truth(size: Size, a: &Given, b: &Given) -> Vec<f64> {
+fn truth(factors: Factors, size: Size, a: &Given, b: &Given) -> Vec<f64> {
     let table = |given: &Given, kept: usize| -> Vec<f64> {
-        (0..kept).flat_map(|i| (0..size.k).map(move |k| (i, k))).map(|(i, k)| given.at(i, k)).collect()
+        (0..kept).flat_map(|i| (0..size.k).map(move |k| (i, k))).map(|(i, k)| given.at(factors, i, k)).collect()
     };
     let (a, b) = (table(a, size.m), table(b, size.n));
     let row = |side: &[f64], i: usize| side[i * size.k..(i + 1) * size.k].to_vec();
@@ -84,31 +93,88 @@ const SIZES: [(usize, usize, usize); 14] = [
     (7, 700, 30),
 ];
 
+fn check_layout(isa: Isa, factors: Factors, n: usize, layout: usize) {
+    let (m, columns, k) = SIZES[n];
+    let size = Size { m, n: columns, k };
+    let along = |bit: usize| if layout & bit == 0 { Along::Kept } else { Along::Contracted };
+    let shuffled = layout & 4 != 0;
+    let a = Given::new(m, k, along(1), layout % 3, shuffled, 2 * n as u64 + 1);
+    let b = Given::new(columns, k, along(2), (layout + n) % 2, shuffled, 2 * n as u64 + 2);
+    let what = format!("{isa} {factors:?} {size:?} {layout}");
+    let mut c = vec![f32::NAN; m * columns];
+    multiply(isa, factors, size, a.side(), b.side(), None, false, &mut c);
+    let products = truth(factors, size, &a, &b);
+    assert_near(&c, &products, k, &what);
+
+    let (bias, before) = (numbers(columns, 5), numbers(m * columns, 6));
+    for bias in [None, Some(&bias[..])] {
+        let mut c = before.clone();
+        multiply(isa, factors, size, a.side(), b.side(), bias, true, &mut c);
+        let added = |i: usize| f64::from(before[i]) + bias.map_or(0.0, |b| f64::from(b[i % columns]));
+        let expected: Vec<f64> = products.iter().enumerate().map(|(i, p)| p + added(i)).collect();
+        assert_near(&c, &expected, k, &what);
+    }
+}
+
 #[test]
 fn every_layout_gives_the_sums() {
     for isa in Isa::available() {
         for (n, &(m, columns, k)) in SIZES.iter().enumerate() {
-            let size = Size { m, n: columns, k };
             // The long ones in three of the eight layouts.
             for layout in (0..8).filter(|l| m * columns * k < 1_000_000 || [0, 3, 5].contains(l)) {
-                let along = |bit: usize| if layout & bit == 0 { Along::Kept } else { Along::Contracted };
-                let shuffled = layout & 4 != 0;
-                let a = Given::new(m, k, along(1), layout % 3, shuffled, 2 * n as u64 + 1);
-                let b = Given::new(columns, k, along(2), (layout + n) % 2, shuffled, 2 * n as u64 + 2);
-                let what = format!("{isa} {size:?} {layout}");
-                let mut c = vec![f32::NAN; m * columns];
-                multiply(isa, Factors::F32, size, a.side(), b.side(), None, false, &mut c);
-                let products = truth(size, &a, &b);
-                assert_near(&c, &products, k, &what);
+                FACTORS.map(|factors| check_layout(isa, factors, n, layout));
+            }
+        }
+    }
+}
 
-                let (bias, before) = (numbers(columns, 5), numbers(m * columns, 6));
-                for bias in [None, Some(&bias[..])] {
-                    let mut c = before.clone();
-                    multiply(isa, Factors::F32, size, a.side(), b.side(), bias, true, &mut c);
-                    let added = |i: usize| f64::from(before[i]) + bias.map_or(0.0, |b| f64::from(b[i % columns]));
-                    let expected: Vec<f64> = products.iter().enumerate().map(|(i, p)| p + added(i)).collect();
-                    assert_near(&c, &expected, k, &what);
-                }
+/// Of every exponent numbers above, below and at ties; times one, they are their own sums.
+#[test]
+fn factors_are_rounded_to_the_nearest_ties_to_even() {
+    let low = [0x0000, 0x0001, 0x7fff, 0x8000, 0x8001, 0xffff];
+    let upper = (0x0080..0x7f80).step_by(37).chain([0x7f7f, 0x7f80]).flat_map(|high| [high, high | 0x8000]);
+    let mut x: Vec<f32> = upper.flat_map(|high| low.map(|low| f32::from_bits(high << 16 | low))).collect();
+    x.extend([0.0, -0.0, f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
+    let size = Size { m: x.len(), n: 1, k: 1 };
+    for isa in Isa::available() {
+        for (a, along) in [(Rows::Every(1), Along::Kept), (Rows::Every(x.len()), Along::Contracted)] {
+            let a = Side { data: &x, rows: a, along };
+            let b = Side { data: &[1.0], rows: Rows::Every(1), along };
+            let mut c = vec![0.0; x.len()];
+            multiply(isa, Factors::Bf16, size, a, b, None, false, &mut c);
+            for (&x, &c) in x.iter().zip(&c) {
+                let expected = bf16::widen(bf16::round(x));
+                assert!(c == expected || c.is_nan() && x.is_nan(), "{isa}: {c} for {x}, which rounds to {expected}");
+            }
+        }
+    }
+}
+
+/// In odd and even steps, and in the last of an odd number; their rows have them, and no others.
+#[test]
+fn nan_and_infinity_pass_through() {
+    let size = Size { m: 40, n: 35, k: 77 };
+    for isa in Isa::available() {
+        for (factors, along) in FACTORS.into_iter().flat_map(|f| [(f, Along::Kept), (f, Along::Contracted)]) {
+            let mut a = Given::new(size.m, size.k, along, 0, false, 1);
+            let mut b = Given::new(size.n, size.k, along, 0, false, 2);
+            b.data.iter_mut().for_each(|x| *x = x.abs() + 0.1);
+            for (row, step, x) in
+                [(0, 0, f32::NAN), (3, 11, f32::INFINITY), (17, 76, f32::NAN), (39, 76, f32::NEG_INFINITY)]
+            {
+                let at = if along == Along::Kept { row * size.k + step } else { step * size.m + row };
+                a.data[at] = x;
+            }
+            let mut c = vec![0.0; size.m * size.n];
+            multiply(isa, factors, size, a.side(), b.side(), None, false, &mut c);
+            for (row, c) in c.chunks(size.n).enumerate() {
+                let right = match row {
+                    0 | 17 => c.iter().all(|x| x.is_nan()),
+                    3 => c.iter().all(|&x| x == f32::INFINITY),
+                    39 => c.iter().all(|&x| x == f32::NEG_INFINITY),
+                    _ => c.iter().all(|x| x.is_finite()),
+                };
+                assert!(right, "{isa} {factors:?} {along:?}: row {row} is {c:?}");
             }
         }
     }
@@ -122,11 +188,11 @@ fn strides_that_share_a_line_change_nothing() {
     let near = numbers(40 * 300, 2);
     let mut far = vec![0.0; 40 * 1024];
     near.chunks(300).zip(far.chunks_mut(1024)).for_each(|(n, f)| f[..300].copy_from_slice(n));
-    for isa in Isa::available() {
+    for (isa, factors) in each() {
         let with = |data: &[f32], stride| {
             let mut c = vec![0.0; 40 * 33];
             let a = Side { data, rows: Rows::Every(stride), along: Along::Kept };
-            multiply(isa, Factors::F32, size, a, b.side(), None, false, &mut c);
+            multiply(isa, factors, size, a, b.side(), None, false, &mut c);
             c
         };
         assert_eq!(with(&near, 300), with(&far, 1024));
@@ -137,9 +203,9 @@ fn strides_that_share_a_line_change_nothing() {
 fn finished_rows_are_whole_and_come_once() {
     let size = Size { m: 301, n: 50, k: 70 };
     let (a, b) = (Given::new(301, 70, Along::Kept, 1, false, 1), Given::new(50, 70, Along::Kept, 0, false, 2));
-    for isa in Isa::available() {
+    for (isa, factors) in each() {
         let mut plain = vec![0.0; 301 * 50];
-        multiply(isa, Factors::F32, size, a.side(), b.side(), None, false, &mut plain);
+        multiply(isa, factors, size, a.side(), b.side(), None, false, &mut plain);
         for kept in [true, false] {
             let (mut c, mut doubled) = (vec![0.0; 301 * 50], vec![0.0; 301 * 50]);
             let out = SharedMut::new(&mut doubled);
@@ -168,7 +234,7 @@ fn finished_rows_are_whole_and_come_once() {
 fn many_small_products_are_each_their_own() {
     let size = Size { m: 19, n: 21, k: 23 };
     let (a, b) = (numbers(5 * 19 * 23, 1), numbers(5 * 21 * 23, 2));
-    for isa in Isa::available() {
+    for (isa, factors) in each() {
         let side = |data, rows, along| Side { data, rows: Rows::Every(rows), along };
         let sides = |i: usize| {
             (
@@ -177,10 +243,10 @@ fn many_small_products_are_each_their_own() {
             )
         };
         let mut all = vec![0.0; 5 * 19 * 21];
-        multiply_many(isa, Factors::F32, size, 5, sides, &mut all);
+        multiply_many(isa, factors, size, 5, sides, &mut all);
         for (i, c) in all.chunks(19 * 21).enumerate() {
             let mut alone = vec![0.0; 19 * 21];
-            multiply(isa, Factors::F32, size, sides(i).0, sides(i).1, None, false, &mut alone);
+            multiply(isa, factors, size, sides(i).0, sides(i).1, None, false, &mut alone);
             assert_eq!(c, alone, "{isa}");
         }
     }
@@ -193,11 +259,11 @@ fn threads_change_no_bit() {
         let size = Size { m, n, k };
         let a = Given::new(m, k, Along::Contracted, 0, false, 1);
         let b = Given::new(n, k, Along::Contracted, 0, false, 2);
-        for isa in Isa::available() {
+        for (isa, factors) in each() {
             let with = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let mut c = vec![0.0; m * n];
-                pool.install(|| multiply(isa, Factors::F32, size, a.side(), b.side(), None, false, &mut c));
+                pool.install(|| multiply(isa, factors, size, a.side(), b.side(), None, false, &mut c));
                 c
             };
             let one = with(1);
