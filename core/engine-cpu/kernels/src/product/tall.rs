@@ -23,6 +23,8 @@ pub type Finish<'a> = &'a (dyn Fn(Range<usize>, &mut [f32]) + Sync);
 const DEPTH: usize = 256;
 /// Rows of a block, at most: with `DEPTH` words they fill a quarter of a usual second cache.
 const ROWS: usize = 224;
+/// Words of the right side that a usual second cache keeps beside a block.
+const NEAR: usize = 1 << 16;
 
 #[inline(always)]
 pub fn multiply<K: Kind, S: Simd>(job: &Job<'_>) {
@@ -161,23 +163,26 @@ unsafe fn block<K: Kind, S: Simd>(
     c: *mut f32,
 ) {
     let (tile, width) = (TileSize::of::<S>().rows, TileSize::columns::<S>());
-    for column in (0..n).step_by(width) {
+    let (tiles, panels) = (count.div_ceil(tile), n.div_ceil(width));
+    // Panels that are near are all gone through for each few rows, which are then written from end to end, as memory likes it.
+    let by_rows = panels * width * step.words.1 <= NEAR;
+    for i in 0..tiles * panels {
+        let (first, column) = if by_rows { (i / panels, i % panels) } else { (i % tiles, i / tiles) };
+        let (first, column) = (first * tile, column * width);
         let panel = &packed[column * words + step.words.0 * width..][..step.words.1 * width];
         let right = Right { data: panel.as_ptr(), stride: width };
         let bias = if step.bias.is_empty() { std::ptr::null() } else { step.bias[column..column + width].as_ptr() };
-        for first in (0..count).step_by(tile) {
-            let rows = tile.min(count - first);
-            // SAFETY: the caller's promises; the panel holds as many rows of a tile.
-            unsafe {
-                let target = Target {
-                    data: c.add(first * n + column),
-                    stride: n,
-                    columns: width.min(n - column),
-                    add: step.add,
-                    bias,
-                };
-                product::<K, S>(s, rows, step.words.1, staged.tile(first / tile), right, target, &mut step.wishes);
-            }
+        let rows = tile.min(count - first);
+        // SAFETY: the caller's promises; the panel holds as many rows of a tile.
+        unsafe {
+            let target = Target {
+                data: c.add(first * n + column),
+                stride: n,
+                columns: width.min(n - column),
+                add: step.add,
+                bias,
+            };
+            product::<K, S>(s, rows, step.words.1, staged.tile(first / tile), right, target, &mut step.wishes);
         }
     }
 }
