@@ -137,20 +137,19 @@ unsafe fn tile<K: Kind, S: Simd, const ROWS: usize, const VECTORS: usize>(
             }
         }
         if target.columns == VECTORS * S::LANES {
-            for i in 0..ROWS {
-                for v in 0..VECTORS {
+            for (i, sums) in sums.iter().enumerate() {
+                for (v, &sum) in sums.iter().enumerate() {
                     let at = target.data.add(i * target.stride + v * S::LANES);
-                    s.store(at, if target.add { s.add(sums[i][v], s.load(at)) } else { sums[i][v] });
+                    s.store(at, if target.add { s.add(sum, s.load(at)) } else { sum });
                 }
             }
             return;
         }
-        for i in 0..ROWS {
-            for v in 0..VECTORS {
+        for (i, sums) in sums.iter().enumerate() {
+            for (v, &sum) in sums.iter().enumerate() {
                 let count = target.columns.saturating_sub(v * S::LANES).min(S::LANES);
                 let at = target.data.add(i * target.stride + v * S::LANES);
                 if count > 0 {
-                    let sum = sums[i][v];
                     s.store_first(at, if target.add { s.add(sum, s.load_first(at, count)) } else { sum }, count);
                 }
             }

@@ -122,7 +122,7 @@ fn every_layout_gives_the_sums() {
         for (n, &(m, columns, k)) in SIZES.iter().enumerate() {
             // The long ones in three of the eight layouts.
             for layout in (0..8).filter(|l| m * columns * k < 1_000_000 || [0, 3, 5].contains(l)) {
-                FACTORS.map(|factors| check_layout(isa, factors, n, layout));
+                FACTORS.into_iter().for_each(|factors| check_layout(isa, factors, n, layout));
             }
         }
     }
@@ -214,16 +214,7 @@ fn finished_rows_are_whole_and_come_once() {
                 let out = unsafe { out.part(range.start * 50, range.len() * 50) };
                 out.iter_mut().zip(rows).for_each(|(o, r)| *o += 2.0 * *r);
             };
-            multiply_then(
-                isa,
-                Factors::F32,
-                size,
-                a.side(),
-                b.side(),
-                None,
-                kept.then(|| SharedMut::new(&mut c)),
-                &finish,
-            );
+            multiply_then(isa, factors, size, a.side(), b.side(), None, kept.then(|| SharedMut::new(&mut c)), &finish);
             assert!(doubled.iter().zip(&plain).all(|(d, p)| *d == 2.0 * p), "{isa}");
             assert!(!kept || c == plain);
         }
