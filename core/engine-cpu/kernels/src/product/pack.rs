@@ -8,8 +8,6 @@ use crate::{
     tile::{Left, TileSize},
 };
 
-/// Rows of a side that are packed together, in words.
-const TOGETHER: usize = 8;
 /// Words of a few rows that are transposed at a time.
 const STAGE: usize = 64;
 
@@ -23,11 +21,11 @@ pub fn panels<K: Kind, S: Simd>(s: S, b: &Side<'_>, n: usize, from: usize, depth
         }
         return;
     }
-    let together = TOGETHER * K::steps::<S>();
-    for k in (0..depth).step_by(together) {
-        let (steps, word) = (together.min(depth - k), K::words::<S>(k));
+    for word in 0..words {
+        let rows = pair::<K, S>(b, (from + word * K::steps::<S>(), from + depth), (0, n));
         for column in (0..n).step_by(width) {
-            panel::<K, S>(s, b, n, column, from + k, steps, &mut to[column * words + word * width..]);
+            let to = &mut to[column * words + word * width..][..width];
+            across::<K, S>(s, rows, (column, width.min(n - column)), to);
         }
     }
 }
@@ -42,7 +40,8 @@ pub fn panel<K: Kind, S: Simd>(s: S, b: &Side<'_>, n: usize, column: usize, from
     match b.along {
         Along::Contracted => {
             for (word, to) in to.chunks_exact_mut(width).enumerate() {
-                across::<K, S>(s, b, (from + word * K::steps::<S>(), from + depth), (column, there), to);
+                let rows = pair::<K, S>(b, (from + word * K::steps::<S>(), from + depth), (column, there));
+                across::<K, S>(s, rows, (0, there), to);
             }
         }
         Along::Kept => {
@@ -97,32 +96,40 @@ fn along<K: Kind, S: Simd>(s: S, from: &[f32], to: &mut [f32]) {
     }
 }
 
-/// A word of each of some columns (first and number) of a side whose rows are steps: its first step, and the end of steps. Zeros
-/// behind them; `to` is of whole vectors.
+/// The rows of a word's steps, in a side whose rows are steps: its first step, and the end of steps; columns, first and number.
 #[inline(always)]
-fn across<K: Kind, S: Simd>(
-    s: S,
-    side: &Side<'_>,
+fn pair<'a, K: Kind, S: Simd>(
+    side: &Side<'a>,
     (step, end): (usize, usize),
     (column, count): (usize, usize),
-    to: &mut [f32],
-) {
+) -> (&'a [f32], Option<&'a [f32]>) {
     let row = |step: usize| {
         let start = side.rows.start(step) + column;
         &side.data[start..start + count]
     };
-    let load = |row: &[f32], at: usize| {
+    (row(step), (K::steps::<S>() == 2 && step + 1 < end).then(|| row(step + 1)))
+}
+
+/// A word of each of some columns (first and number) of the rows of [`pair`], zeros behind them; `to` is of whole vectors.
+#[inline(always)]
+fn across<K: Kind, S: Simd>(
+    s: S,
+    (first, second): (&[f32], Option<&[f32]>),
+    (column, count): (usize, usize),
+    to: &mut [f32],
+) {
+    let part = |row: &'_ [f32]| row[column..column + count].as_ptr();
+    let (first, second) = (part(first), second.map(part));
+    let load = |row: *const f32, at: usize| {
         // SAFETY: as many lanes are read as there are.
         unsafe {
             match count.saturating_sub(at) {
-                left if left >= S::LANES => s.load(row.as_ptr().add(at)),
+                left if left >= S::LANES => s.load(row.add(at)),
                 0 => s.splat(0.0),
-                left => s.load_first(row.as_ptr().add(at), left),
+                left => s.load_first(row.add(at), left),
             }
         }
     };
-    let first = row(step);
-    let second = (K::steps::<S>() == 2 && step + 1 < end).then(|| row(step + 1));
     for (i, to) in to.chunks_exact_mut(S::LANES).enumerate() {
         let at = i * S::LANES;
         let second = second.map_or(s.splat(0.0), |row| load(row, at));
@@ -180,16 +187,11 @@ pub fn rows<K: Kind, S: Simd>(
         }
         (Along::Contracted, _) => {
             let (words, width, steps) = (K::words::<S>(depth), side_by_side::<S>(), K::steps::<S>());
-            // A few steps at a time: their rows are then read from end to end, as memory likes it.
-            for word in (0..words).step_by(TOGETHER) {
-                let together = word..words.min(word + TOGETHER);
+            for word in 0..words {
+                let rows = pair::<K, S>(a, (from + word * steps, from + depth), (first, count));
                 for done in (0..count).step_by(tile) {
-                    let columns = (first + done, tile.min(count - done));
-                    let panel = &mut room[done / tile * width * words..][..width * words];
-                    for word in together.clone() {
-                        let steps = (from + word * steps, from + depth);
-                        across::<K, S>(s, a, steps, columns, &mut panel[word * width..(word + 1) * width]);
-                    }
+                    let at = done / tile * width * words + word * width;
+                    across::<K, S>(s, rows, (done, tile.min(count - done)), &mut room[at..at + width]);
                 }
             }
             Staged { left: Left { data: room.as_ptr(), row: 1, step: width }, tile: width * words }
