@@ -2,8 +2,8 @@
 
     python tests/bench/pytorch.py --model swin_tiny_patch4_window7_224 --pipeline vanilla --phase train --batch 8
 
-The fields are those of `fer-host bench --json`, but that `start_seconds` counts from the start of the process to the end of the first
-step. The images are there as floats; `fer-host` normalises bytes within its step.
+The fields are those of `fer-host bench --json`, but that `start_seconds` counts from the start of the process to the end of the
+first step. The images are there as floats; `fer-host` normalises bytes within its step.
 """
 
 import argparse

@@ -15,7 +15,10 @@ impl Lowering<'_> {
         let [reader] = self.uses.readers[value.index()][..] else { return None };
         let sum = &graph.nodes[reader];
         let cluster = self.clusters.of[reader]?;
-        if !sum.op.is("add") || graph.ty(value).dtype != DType::Float || !self.clusters.clusters[cluster].nodes.contains(&reader) {
+        if !sum.op.is("add")
+            || graph.ty(value).dtype != DType::Float
+            || !self.clusters.clusters[cluster].nodes.contains(&reader)
+        {
             return None;
         }
         let other = match sum.operands[..] {
