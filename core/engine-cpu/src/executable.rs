@@ -38,7 +38,8 @@ impl Arena {
 pub(crate) struct CpuExecutable {
     arguments: Vec<(Argument, TensorType)>,
     outputs: Vec<(String, TensorType)>,
-    updates: Vec<String>,
+    /// The arguments that are updated.
+    updates: Vec<usize>,
     plan: Plan,
     /// Places in the arena, by buffer; those that are elsewhere have none.
     offsets: Vec<Option<usize>>,
@@ -58,13 +59,19 @@ impl CpuExecutable {
         Ok(CpuExecutable {
             arguments: graph.arguments.iter().map(|a| (a.clone(), graph.ty(a.value).clone())).collect(),
             outputs: graph.outputs.iter().map(|(n, v)| (n.clone(), graph.ty(*v).clone())).collect(),
-            updates: graph.updates.iter().map(|(n, _)| n.clone()).collect(),
+            updates: updated(&graph),
             plan,
             offsets,
             arena_bytes,
             arena,
         })
     }
+}
+
+/// Which argument each update is of.
+fn updated(graph: &Graph) -> Vec<usize> {
+    let place = |name: &str| graph.arguments.iter().position(|a| a.name == name);
+    graph.updates.iter().map(|(name, _)| place(name).expect("a verified graph updates its arguments")).collect()
 }
 
 /// Packs the buffers of a step into one block; a buffer that is written where another is read last takes its place.
@@ -178,12 +185,15 @@ impl Executable for CpuExecutable {
     }
 }
 
+/// Who is shown each call and its time.
+type See<'a> = &'a mut dyn FnMut(&Call, Duration);
+
 impl CpuExecutable {
     fn execute(
         &self,
         store: &mut dyn Store,
         inputs: &Feeds,
-        mut see: Option<&mut dyn FnMut(&Call, Duration)>,
+        mut see: Option<See<'_>>,
     ) -> Result<Outputs> {
         let Some(store) = store.as_any_mut().downcast_mut::<CpuStore>() else {
             return Err(EngineError::Unsupported("this store belongs to another engine, not to cpu".to_owned()));
@@ -240,25 +250,20 @@ impl CpuExecutable {
             .collect();
         // An update may be another entry's old value, so all are read before any is written.
         let mut moves = vec![];
-        for (name, &buffer) in self.updates.iter().zip(&self.plan.updates) {
-            let at = self.arguments.iter().position(|(a, _)| a.name == *name);
-            let to = given[at.expect("updates are of arguments")];
-            if to != pointers[buffer] {
+        for (&argument, &buffer) in self.updates.iter().zip(&self.plan.updates) {
+            let (to, from) = (given[argument], pointers[buffer]);
+            if to != from {
                 let bytes = self.plan.buffers[buffer].bytes();
-                let from = match self.plan.buffers[buffer].home {
-                    // SAFETY: the buffer holds as many bytes.
-                    Home::Argument(_) => {
-                        Some(Block::of(unsafe { std::slice::from_raw_parts(pointers[buffer], bytes) }))
-                    }
-                    _ => None,
-                };
-                moves.push((to, pointers[buffer], from, bytes));
+                let stored = matches!(self.plan.buffers[buffer].home, Home::Argument(_));
+                // SAFETY: the buffer holds as many bytes.
+                let copy = stored.then(|| Block::of(unsafe { std::slice::from_raw_parts(from, bytes) }));
+                moves.push((to, from, copy, bytes));
             }
         }
         for (to, from, copy, bytes) in moves {
-            let from = copy.as_ref().map_or(from.cast_const(), |block| block.read::<u8>().as_ptr());
+            let from = copy.as_ref().map_or(from, Block::address);
             // SAFETY: both have the argument's size; arena and constants lie apart from the store, and what was the store's was copied.
-            unsafe { std::ptr::copy_nonoverlapping(from, to, bytes) };
+            unsafe { std::ptr::copy_nonoverlapping(from.cast_const(), to, bytes) };
         }
         Ok(outputs)
     }
