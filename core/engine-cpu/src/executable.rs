@@ -53,7 +53,10 @@ impl CpuExecutable {
     pub(crate) fn compile(graph: &Graph, options: &Options, arena: Arc<Mutex<Arena>>) -> Result<CpuExecutable> {
         fer_graph::verify(graph)?;
         let graph = fer_plan::inline(graph, |graph, node| supports(options, graph, node))?;
-        let graph = fer_plan::simplify(&fer_plan::join(&fer_plan::simplify(&graph)?)?)?;
+        let mut graph = fer_plan::simplify(&fer_plan::join(&fer_plan::simplify(&graph)?)?)?;
+        if !options.is_off("recompute") {
+            graph = fer_plan::recompute(&graph, |node| node.op.is("gelu"))?;
+        }
         let plan = lower(&graph, options)?;
         let (offsets, arena_bytes) = allot(&plan);
         Ok(CpuExecutable {
@@ -189,12 +192,7 @@ impl Executable for CpuExecutable {
 type See<'a> = &'a mut dyn FnMut(&Call, Duration);
 
 impl CpuExecutable {
-    fn execute(
-        &self,
-        store: &mut dyn Store,
-        inputs: &Feeds,
-        mut see: Option<See<'_>>,
-    ) -> Result<Outputs> {
+    fn execute(&self, store: &mut dyn Store, inputs: &Feeds, mut see: Option<See<'_>>) -> Result<Outputs> {
         let Some(store) = store.as_any_mut().downcast_mut::<CpuStore>() else {
             return Err(EngineError::Unsupported("this store belongs to another engine, not to cpu".to_owned()));
         };

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use fer_engine::{Data, Philox, Store, Tensor};
-use fer_graph::{DType, Graph, Init, Role, TensorType};
+use fer_graph::{Argument, DType, Graph, Init, Role, TensorType};
 use half::bf16;
+use rayon::prelude::*;
 
 use crate::names::{EMA, averaged_name};
 
@@ -74,29 +75,44 @@ pub fn initial_value(name: &str, ty: &TensorType, init: &Init, seed: u64) -> Res
 /// # Errors
 /// [`InitError`].
 pub fn initialise(graph: &Graph, seed: u64, store: &mut dyn Store) -> Result<Vec<String>, InitError> {
-    let mut written = vec![];
     let held: HashSet<String> = store.names().into_iter().collect();
     // Averages last, since they copy.
-    let (averages, own): (Vec<_>, Vec<_>) =
-        graph.arguments.iter().filter(|a| a.role != Role::Input).partition(|a| a.name.starts_with(EMA));
-    for argument in own.into_iter().chain(averages) {
-        if held.contains(&argument.name) {
-            continue;
+    let (averages, own): (Vec<_>, Vec<_>) = graph
+        .arguments
+        .iter()
+        .filter(|a| a.role != Role::Input && !held.contains(&a.name))
+        .partition(|a| a.name.starts_with(EMA));
+    // Each is a function of its name, so threads may share them; a few at a time, for they are held twice meanwhile.
+    for together in own.chunks(TOGETHER) {
+        let drawn: Vec<Result<Tensor, InitError>> =
+            together.par_iter().map(|a| first_value(a, graph.ty(a.value), seed)).collect();
+        for (argument, value) in together.iter().zip(drawn) {
+            store.write(&argument.name, &value?);
         }
+    }
+    for argument in &averages {
         let ty = graph.ty(argument.value);
         let copied = averaged_name(&argument.name).and_then(|of| store.read(of)).filter(|t| t.shape == ty.shape);
-        let value = match (copied, &argument.init) {
-            (Some(value), _) => value,
-            (None, Some(init)) => initial_value(&argument.name, ty, init, seed)?,
-            (None, None) => {
-                let message = "has no initialisation".to_owned();
-                return Err(InitError { name: argument.name.clone(), ty: ty.clone(), message });
-            }
+        let value = match copied {
+            Some(value) => value,
+            None => first_value(argument, ty, seed)?,
         };
         store.write(&argument.name, &value);
-        written.push(argument.name.clone());
     }
-    Ok(written)
+    Ok(own.into_iter().chain(averages).map(|a| a.name.clone()).collect())
+}
+
+/// Arguments that are drawn side by side.
+const TOGETHER: usize = 16;
+
+fn first_value(argument: &Argument, ty: &TensorType, seed: u64) -> Result<Tensor, InitError> {
+    match &argument.init {
+        Some(init) => initial_value(&argument.name, ty, init, seed),
+        None => {
+            let message = "has no initialisation".to_owned();
+            Err(InitError { name: argument.name.clone(), ty: ty.clone(), message })
+        }
+    }
 }
 
 /// The numbers that belong to a name under a seed.

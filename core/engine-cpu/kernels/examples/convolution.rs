@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use fer_cpu_kernels::{
-    convolution::{Convolution, forward, input_grad, kernel_grad},
+    convolution::{After, Convolution, forward, input_grad, kernel_grad},
     simd::Isa,
 };
 
@@ -88,7 +88,7 @@ fn main() {
         let flops = c.flops();
         for &isa in &isas {
             let times = [
-                seconds(flops, || forward(isa, &c, &x, &kernel, None, &mut out)),
+                seconds(flops, || forward(isa, &c, &x, &kernel, After::NOTHING, &mut out)),
                 seconds(flops, || input_grad(isa, &c, &kernel, &g, &mut grad_x)),
                 seconds(flops, || kernel_grad(isa, &c, &x, &g, &mut grad_kernel)),
             ];

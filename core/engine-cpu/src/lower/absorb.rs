@@ -1,4 +1,4 @@
-//! Sums that a kernel computes on its way: a bias after a convolution, a residual gradient after a norm's.
+//! What a kernel computes on its way: a bias and a rectifier after a convolution, a residual gradient after a norm's.
 
 use fer_graph::{DType, Definition, Value};
 
@@ -34,9 +34,34 @@ impl Lowering<'_> {
         known.then_some((other, sum.results[0]))
     }
 
-    /// Takes the sum out of its cluster: the kernel has computed it.
-    pub(super) fn absorb(&mut self, sum: Value) {
-        if let Definition::Node(node, _) = self.graph.definition(sum)
+    /// The leaky rectifier that is all that becomes of a value, its adjoint aside: its result and slope, which is above 0.
+    pub(super) fn only_rectified(&self, value: Value) -> Option<(Value, f64)> {
+        let graph = self.graph;
+        if self.options.is_off("absorb") || self.uses.leaves[value.index()] || graph.ty(value).dtype != DType::Float {
+            return None;
+        }
+        let mut found = None;
+        for &reader in &self.uses.readers[value.index()] {
+            let node = &graph.nodes[reader];
+            let reads_once = node.operands[0] == value && !node.operands[1..].contains(&value);
+            let cluster = self.clusters.of[reader]?;
+            if node.op.def.name != "leaky_relu"
+                || !reads_once
+                || !self.clusters.clusters[cluster].nodes.contains(&reader)
+            {
+                return None;
+            }
+            if !node.op.adjoint {
+                let slope = node.attributes.float("negative_slope");
+                found = Some((node.results[0], slope)).filter(|_| slope > 0.0 && slope <= 1.0);
+            }
+        }
+        found.filter(|(result, _)| !self.targets.contains_key(result))
+    }
+
+    /// Takes a value's node out of its cluster: the kernel has computed it.
+    pub(super) fn absorb(&mut self, value: Value) {
+        if let Definition::Node(node, _) = self.graph.definition(value)
             && let Some(cluster) = self.clusters.of[node].take()
         {
             self.clusters.clusters[cluster].nodes.retain(|&n| n != node);

@@ -1,6 +1,6 @@
 //! Convolutions and their adjoints.
 
-use fer_cpu_kernels::convolution::{self, Convolution};
+use fer_cpu_kernels::convolution::{self, After, Convolution};
 use fer_graph::ops::Window;
 
 use super::Lowering;
@@ -31,17 +31,25 @@ impl Lowering<'_> {
             let added = self.only_added(index, value);
             let bias = added.and_then(|(other, sum)| Some((self.per_channel(other, shape.out_channels)?, sum)));
             let mut reads = vec![a, b];
-            let to = match bias {
-                Some((bias, sum)) => {
-                    reads.push(self.dense(bias));
-                    self.absorb(sum);
-                    self.output(sum)
+            let mut last = value;
+            if let Some((bias, sum)) = bias {
+                reads.push(self.dense(bias));
+                self.absorb(sum);
+                last = sum;
+            }
+            let (to, slope) = match self.only_rectified(last) {
+                Some((rectified, slope)) => {
+                    self.absorb(rectified);
+                    let to = self.output(rectified);
+                    // What is positive stays so: the adjoint may look at the result instead.
+                    self.set(last, to);
+                    (to, slope as f32)
                 }
-                None => self.output(value),
+                None => (self.output(last), 1.0),
             };
             self.emit(reads, [to], move |m| {
-                let bias = bias.map(|_| m.read(2));
-                convolution::forward(isa, &shape, m.read(0), m.read(1), bias, m.write(0));
+                let after = After { bias: bias.map(|_| m.read(2)), slope };
+                convolution::forward(isa, &shape, m.read(0), m.read(1), after, m.write(0));
             });
             return;
         }

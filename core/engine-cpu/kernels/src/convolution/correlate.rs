@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::{
+    After,
     grid::{Axis, Grid},
     stage::{Offsets, copy, stage},
     tile::{Panel, Panels, Sums, Terms, WIDEST, sweep},
@@ -22,15 +23,15 @@ const PIECES: usize = 16;
 const TASK: usize = 1 << 18;
 
 /// `out[n][o] = sum over c and the kernel's elements of source`, for either pass.
-pub fn correlate(isa: Isa, grid: &Grid, source: &[f32], kernel: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
-    isa.run(Correlate { grid, source, kernel, bias, out: SharedMut::new(out) });
+pub fn correlate(isa: Isa, grid: &Grid, source: &[f32], kernel: &[f32], after: After<'_>, out: &mut [f32]) {
+    isa.run(Correlate { grid, source, kernel, after, out: SharedMut::new(out) });
 }
 
 struct Correlate<'a> {
     grid: &'a Grid,
     source: &'a [f32],
     kernel: &'a [f32],
-    bias: Option<&'a [f32]>,
+    after: After<'a>,
     out: SharedMut<'a, f32>,
 }
 
@@ -38,7 +39,7 @@ impl Kernel for Correlate<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Correlate { grid, source, kernel, bias, out } = self;
+        let Correlate { grid, source, kernel, after, out } = self;
         let outputs = grid.axes[0].outputs;
         let images = grid.batch * grid.groups;
         let rows = grid.band(STAGED, (outputs * images).div_ceil(PIECES));
@@ -65,7 +66,7 @@ impl Kernel for Correlate<'_> {
             grid,
             source,
             packed: &packed,
-            bias,
+            after,
             out,
             rows,
             bands,
@@ -144,7 +145,7 @@ struct Job<'a> {
     grid: &'a Grid,
     source: &'a [f32],
     packed: &'a [f32],
-    bias: Option<&'a [f32]>,
+    after: After<'a>,
     out: SharedMut<'a, f32>,
     /// Rows of a band.
     rows: usize,
@@ -240,13 +241,18 @@ impl Piece {
                 let panel = panels.get(index);
                 let weights = &job.packed[start + panel.first * steps..][..panel.width * steps];
                 let mut bias = [0.0; WIDEST];
-                if let Some(given) = job.bias {
+                if let Some(given) = job.after.bias {
                     bias[..panel.width].copy_from_slice(&given[group * grid.outs + panel.first..][..panel.width]);
                 }
                 let target = (self.image * grid.outs + panel.first) * grid.target_len();
                 let out = job.out.at(target, panel.width * grid.target_len());
-                let terms =
-                    Terms { source, offsets: &offsets[step..step + steps], weights: weights.as_ptr(), bias: &bias };
+                let terms = Terms {
+                    source,
+                    offsets: &offsets[step..step + steps],
+                    weights: weights.as_ptr(),
+                    bias: &bias,
+                    slope: job.after.slope,
+                };
                 let width = panel.width;
                 if direct {
                     let vectors = grid.positions(self.rows) / S::LANES;

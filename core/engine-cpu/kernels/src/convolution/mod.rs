@@ -94,22 +94,43 @@ impl Convolution {
     }
 }
 
+/// What happens to the sums of a convolution before they are written.
+#[derive(Clone, Copy, Debug)]
+pub struct After<'a> {
+    /// Added, one number for each channel of the result.
+    pub bias: Option<&'a [f32]>,
+    /// What is not positive is multiplied by it (a leaky rectifier), bias included; within 0 to 1, 0 excluded. 1 changes nothing.
+    pub slope: f32,
+}
+
+impl After<'_> {
+    /// Nothing happens.
+    pub const NOTHING: After<'static> = After { bias: None, slope: 1.0 };
+
+    /// What becomes of a sum.
+    fn of(&self, sum: f32, channel: usize) -> f32 {
+        let sum = self.bias.map_or(sum, |b| sum + b[channel]);
+        if sum > 0.0 { sum } else { sum * self.slope }
+    }
+}
+
 /// The convolution: x `[n, c, h, w]`, kernel `[o, c / groups, kh, kw]`, bias `[o]` if any, out `[n, o, h', w']`, all dense row-major.
 ///
 /// # Panics
 /// When a slice has another size than the shape says.
-pub fn forward(isa: Isa, shape: &Convolution, x: &[f32], kernel: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+pub fn forward(isa: Isa, shape: &Convolution, x: &[f32], kernel: &[f32], after: After<'_>, out: &mut [f32]) {
     shape.check(x.len(), kernel.len(), out.len());
-    assert!(bias.is_none_or(|b| b.len() == shape.out_channels), "the bias has another size");
+    assert!(after.bias.is_none_or(|b| b.len() == shape.out_channels), "the bias has another size");
+    assert!(after.slope > 0.0 && after.slope <= 1.0, "a slope of {} is not within 0 to 1", after.slope);
     match plan(shape, Pass::Forward) {
         Path::Nothing => {
             let plane = shape.out_height() * shape.out_width();
             for (i, out) in out.chunks_mut(plane.max(1)).enumerate() {
-                out.fill(bias.map_or(0.0, |b| b[i % shape.out_channels]));
+                out.fill(after.of(0.0, i % shape.out_channels));
             }
         }
-        Path::Whole => whole::forward(isa, shape, x, kernel, bias, out),
-        _ => correlate::correlate(isa, &Grid::forward(shape), x, kernel, bias, out),
+        Path::Whole => whole::forward(isa, shape, x, kernel, after, out),
+        _ => correlate::correlate(isa, &Grid::forward(shape), x, kernel, after, out),
     }
 }
 
@@ -122,7 +143,7 @@ pub fn input_grad(isa: Isa, shape: &Convolution, kernel: &[f32], grad_out: &[f32
     match plan(shape, Pass::InputGrad) {
         Path::Nothing => grad_x.fill(0.0),
         Path::Whole => whole::input_grad(isa, shape, kernel, grad_out, grad_x),
-        _ => correlate::correlate(isa, &Grid::adjoint(shape), grad_out, kernel, None, grad_x),
+        _ => correlate::correlate(isa, &Grid::adjoint(shape), grad_out, kernel, After::NOTHING, grad_x),
     }
 }
 

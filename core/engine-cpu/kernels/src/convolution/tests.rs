@@ -79,14 +79,18 @@ fn check(c: &Convolution) {
     let area = c.out_height() * c.out_width();
     let biased: Vec<f64> =
         y.iter().enumerate().map(|(i, y)| y + f64::from(bias[i / area.max(1) % c.out_channels])).collect();
+    let rectified: Vec<f64> = biased.iter().map(|&y| if y > 0.0 { y } else { 0.25 * y }).collect();
     for isa in Isa::available() {
         let what = format!("{isa} {c:?}");
         let (mut out, mut grad_x, mut grad_k) =
             (vec![f32::NAN; g.len()], vec![f32::NAN; x.len()], vec![f32::NAN; kernel.len()]);
-        forward(isa, c, &x, &kernel, Some(&bias), &mut out);
+        forward(isa, c, &x, &kernel, After { bias: Some(&bias), slope: 1.0 }, &mut out);
         assert_near(&out, &biased, &format!("forward with bias {what}"));
         out.fill(f32::NAN);
-        forward(isa, c, &x, &kernel, None, &mut out);
+        forward(isa, c, &x, &kernel, After { bias: Some(&bias), slope: 0.25 }, &mut out);
+        assert_near(&out, &rectified, &format!("forward with bias and slope {what}"));
+        out.fill(f32::NAN);
+        forward(isa, c, &x, &kernel, After::NOTHING, &mut out);
         assert_near(&out, &y, &format!("forward {what}"));
         input_grad(isa, c, &kernel, &g, &mut grad_x);
         assert_near(&grad_x, &dx, &format!("input grad {what}"));
@@ -211,7 +215,7 @@ fn nothing_comes_of_nothing() {
     let isa = Isa::best();
     let none = square([0, 3, 8, 4], 3, 1, 1);
     let (x, kernel) = ([0.0; 0], [1.0; 4 * 27]);
-    forward(isa, &none, &x, &kernel, None, &mut []);
+    forward(isa, &none, &x, &kernel, After::NOTHING, &mut []);
     input_grad(isa, &none, &kernel, &[], &mut []);
     let mut grad = [1.0; 4 * 27];
     kernel_grad(isa, &none, &x, &[], &mut grad);
@@ -219,7 +223,7 @@ fn nothing_comes_of_nothing() {
     // Without channels, the bias is all there is.
     let empty = square([1, 0, 5, 2], 3, 1, 1);
     let mut out = [f32::NAN; 50];
-    forward(isa, &empty, &[], &[], Some(&[1.0, 2.0]), &mut out);
+    forward(isa, &empty, &[], &[], After { bias: Some(&[1.0, 2.0]), slope: 1.0 }, &mut out);
     assert!(out[..25].iter().all(|&y| y == 1.0) && out[25..].iter().all(|&y| y == 2.0));
 }
 
@@ -243,7 +247,7 @@ fn threads_change_no_bit() {
                 let (mut out, mut grad_x, mut grad_k) =
                     (vec![0.0; g.len()], vec![0.0; x.len()], vec![0.0; kernel.len()]);
                 pool.install(|| {
-                    forward(isa, &c, &x, &kernel, None, &mut out);
+                    forward(isa, &c, &x, &kernel, After::NOTHING, &mut out);
                     input_grad(isa, &c, &kernel, &g, &mut grad_x);
                     kernel_grad(isa, &c, &x, &g, &mut grad_k);
                 });
@@ -265,5 +269,5 @@ fn a_kernel_that_does_not_fit_is_refused() {
 #[should_panic(expected = "the kernel has another size")]
 fn a_kernel_of_another_size_is_refused() {
     let c = square([1, 2, 4, 1], 3, 1, 1);
-    forward(Isa::Portable, &c, &[0.0; 32], &[0.0; 9], None, &mut [0.0; 16]);
+    forward(Isa::Portable, &c, &[0.0; 32], &[0.0; 9], After::NOTHING, &mut [0.0; 16]);
 }

@@ -55,6 +55,8 @@ pub struct Terms<'a> {
     /// As many as outputs for each offset.
     pub weights: *const f32,
     pub bias: &'a [f32; WIDEST],
+    /// What is not positive is multiplied by it; within 0 to 1, 0 excluded. 1 changes nothing.
+    pub slope: f32,
 }
 
 /// Positions of a panel of outputs.
@@ -177,9 +179,11 @@ unsafe fn tile<S: Simd, const O: usize, const P: usize>(s: S, job: Sums<'_>, at:
             }
             weights = weights.add(O);
         }
+        let slope = s.splat(terms.slope);
         for (o, sums) in sums.iter().enumerate() {
             for (p, &sum) in sums.iter().enumerate() {
-                s.store(to.add(o * stride + at + p * S::LANES), sum);
+                // The order of operands lets a NaN through.
+                s.store(to.add(o * stride + at + p * S::LANES), s.max(sum, s.mul(sum, slope)));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A kernel that covers its image: each image is one row of a matrix product.
 
-use super::Convolution;
+use super::{After, Convolution};
 use crate::{
     product::{Along, Factors, Rows, Side, Size, multiply},
     shared::Scratch,
@@ -22,16 +22,14 @@ fn turned(from: &[f32], columns: usize, to: &mut [f32]) {
 }
 
 /// The kernel, by far the largest, is the side that streams by: it is read once, and never packed as a whole.
-pub fn forward(isa: Isa, shape: &Convolution, x: &[f32], kernel: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+pub fn forward(isa: Isa, shape: &Convolution, x: &[f32], kernel: &[f32], after: After<'_>, out: &mut [f32]) {
     let (n, o, k) = (shape.batch, shape.out_channels, kernel.len() / shape.out_channels);
     let mut columns = Scratch::new(o * n);
     let size = Size { m: o, n, k };
     multiply(isa, Factors::F32, size, side(kernel, k, Along::Kept), side(x, k, Along::Kept), None, false, &mut columns);
     turned(&columns, o, out);
-    if let Some(bias) = bias {
-        for row in out.chunks_exact_mut(o) {
-            row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-        }
+    for (i, y) in out.iter_mut().enumerate() {
+        *y = after.of(*y, i % o);
     }
 }
 
