@@ -21,10 +21,18 @@ impl Lowering<'_> {
             dilation: window.dilation,
             groups: window.groups,
         };
-        let isa = self.isa();
-        let (a, b) = (self.dense(node.operands[0]), self.dense(node.operands[1]));
         let [first, second, result] =
             [self.shape(node.operands[0]), self.shape(node.operands[1]), self.shape(node.results[0])];
+        let by_patches = match node.op.def.name {
+            "convolution" => self.patches_forward(index, &shape(&first, &second)),
+            "convolution_input_grad" => self.patches_backward(node, &shape(&result, &first)),
+            _ => self.patches_backward(node, &shape(&first, &result)),
+        };
+        if by_patches {
+            return;
+        }
+        let isa = self.isa();
+        let (a, b) = (self.dense(node.operands[0]), self.dense(node.operands[1]));
         let value = node.results[0];
         if node.op.is("convolution") {
             let shape = shape(&first, &second);

@@ -13,6 +13,7 @@ mod indexing;
 mod movement;
 mod normalise;
 mod optimiser;
+mod patches;
 mod product;
 mod reduce;
 mod supports;
@@ -68,6 +69,8 @@ pub(crate) struct Lowering<'g> {
     places: Vec<Option<Place>>,
     /// Copies of values that are not dense where they stand.
     copies: HashMap<Value, BufferId>,
+    /// Images laid out in patches of a size.
+    patched: HashMap<(Value, [usize; 2]), BufferId>,
     /// Where a value is to be written because it will be joined with others there.
     targets: HashMap<Value, (BufferId, View)>,
     label: Call,
@@ -89,6 +92,7 @@ pub(crate) fn lower(graph: &Graph, options: &Options) -> Result<Plan> {
         steps: vec![],
         places: vec![None; graph.values.len()],
         copies: HashMap::new(),
+        patched: HashMap::new(),
         targets: HashMap::new(),
         label: label(""),
     };

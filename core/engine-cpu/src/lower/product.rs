@@ -29,7 +29,7 @@ enum MatrixRows {
 }
 
 impl Matrix {
-    fn of(buffer: BufferId, map: RowMap, along: Along) -> Option<Matrix> {
+    pub(super) fn of(buffer: BufferId, map: RowMap, along: Along) -> Option<Matrix> {
         // A row that repeats one number has no place to be read from end to end.
         if map.step != 1 && map.width > 1 {
             return None;
@@ -39,6 +39,12 @@ impl Matrix {
             Starts::At(starts) => MatrixRows::At(starts),
         };
         Some(Matrix { buffer, rows, along })
+    }
+
+    /// The same rows, seen from the other side: what was kept is summed over.
+    pub(super) fn turned(&self) -> Matrix {
+        let along = if self.along == Along::Kept { Along::Contracted } else { Along::Kept };
+        Matrix { along, ..self.clone() }
     }
 
     /// Of dense rows.
