@@ -12,7 +12,7 @@ use fer_plan::{Life, pack};
 
 use crate::{
     Options,
-    lower::{Plan, lower, supports},
+    lower::{Plan, Update, lower, supports},
     memory::Block,
     step::{Access, Home, Memory},
     store::{CpuStore, element_of},
@@ -88,7 +88,11 @@ fn allot(plan: &Plan) -> (Vec<Option<usize>>, usize) {
         }
     }
     // Outputs and updates are read when all steps are done.
-    for &b in plan.outputs.iter().chain(&plan.updates) {
+    let updates = plan.updates.iter().filter_map(|update| match update {
+        Update::Buffer(b) => Some(b),
+        Update::Fill(_) => None,
+    });
+    for &b in plan.outputs.iter().chain(updates) {
         if let Some(life) = &mut lives[b] {
             life.1 = plan.steps.len();
         }
@@ -248,7 +252,11 @@ impl CpuExecutable {
             .collect();
         // An update may be another entry's old value, so all are read before any is written.
         let mut moves = vec![];
-        for (&argument, &buffer) in self.updates.iter().zip(&self.plan.updates) {
+        for (&argument, update) in self.updates.iter().zip(&self.plan.updates) {
+            let buffer = match *update {
+                Update::Buffer(buffer) => buffer,
+                Update::Fill(_) => continue,
+            };
             let (to, from) = (given[argument], pointers[buffer]);
             if to != from {
                 let bytes = self.plan.buffers[buffer].bytes();
@@ -262,6 +270,13 @@ impl CpuExecutable {
             let from = copy.as_ref().map_or(from, Block::address);
             // SAFETY: both have the argument's size; arena and constants lie apart from the store, and what was the store's was copied.
             unsafe { std::ptr::copy_nonoverlapping(from.cast_const(), to, bytes) };
+        }
+        for (&argument, update) in self.updates.iter().zip(&self.plan.updates) {
+            if let Update::Fill(number) = *update {
+                let count = self.arguments[argument].1.elements();
+                // SAFETY: the store's entry has the argument's type, which is float.
+                unsafe { std::slice::from_raw_parts_mut(given[argument].cast::<f32>(), count) }.fill(number);
+            }
         }
         Ok(outputs)
     }

@@ -64,8 +64,8 @@ impl Options {
 
 /// What [`Options::no_fuse`] may name.
 pub fn switches() -> Vec<String> {
-    let general =
-        ["all", "elementwise", "epilogue", "concatenate", "absorb", "sum_of_squares", "recompute", "patches"].map(str::to_owned);
+    let general = ["all", "elementwise", "epilogue", "concatenate", "absorb", "sum_of_squares", "recompute", "patches"]
+        .map(str::to_owned);
     general.into_iter().chain(lower::KERNELS.iter().map(|&op| op.to_owned())).collect()
 }
 

@@ -149,6 +149,51 @@ fn updates_take_effect_at_the_end() {
     assert_eq!(store.read("b").unwrap().to_f64(), [1.0, 2.0, 3.0]);
 }
 
+/// Sums that are kept in the store, averages of what is updated, and sums that start anew: each in place where it can be.
+#[test]
+fn states_are_updated_in_place() {
+    let b = Builder::new("states");
+    let x = b.input("x", TensorType::float([2, 3])).unwrap();
+    let state = |name: &str| b.state(name, &[3], Init::Zeros).unwrap();
+    let (sum, average, gone, swapped) = (state("sum"), state("average"), state("gone"), state("swapped"));
+    let row = b.reduce_sum(x, &[0]).unwrap();
+    let new = b.add(sum, row).unwrap();
+    b.update(sum, new).unwrap();
+    b.update(average, b.mix(average, new, 0.5).unwrap()).unwrap();
+    b.update(gone, b.full(&[3], 7.0).unwrap()).unwrap();
+    // Read again after the new value could have been written.
+    let doubled = b.add(swapped, swapped).unwrap();
+    b.update(swapped, doubled).unwrap();
+    b.output(
+        "late",
+        b.multiply(
+            b.reduce_sum(b.multiply(doubled, row).unwrap(), &[0]).unwrap(),
+            b.reduce_sum(swapped, &[0]).unwrap(),
+        )
+        .unwrap(),
+    );
+    let graph = b.finish();
+    for no_fuse in [&[][..], &["all"]] {
+        let engine = engine(no_fuse);
+        let mut store = engine.store();
+        for (i, name) in ["sum", "average", "gone", "swapped"].into_iter().enumerate() {
+            store.write(name, &Tensor::f64([3], vec![i as f64; 3]));
+        }
+        let executable = engine.compile(&graph).unwrap();
+        let feeds = Feeds::from([("x".into(), Tensor::f64([2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))]);
+        let outputs = executable.run(store.as_mut(), &feeds).unwrap();
+        let read = |store: &dyn Store, name: &str| store.read(name).unwrap().to_f64();
+        assert_eq!(read(store.as_ref(), "sum"), [5.0, 7.0, 9.0]);
+        assert_eq!(read(store.as_ref(), "average"), [3.0, 4.0, 5.0]);
+        assert_eq!(read(store.as_ref(), "gone"), [7.0; 3]);
+        assert_eq!(read(store.as_ref(), "swapped"), [6.0; 3]);
+        assert_eq!(outputs["late"].item(), Some(6.0 * 21.0 * 9.0));
+        executable.run(store.as_mut(), &feeds).unwrap();
+        assert_eq!(read(store.as_ref(), "sum"), [10.0, 14.0, 18.0]);
+        assert_eq!(read(store.as_ref(), "average"), [6.5, 9.0, 11.5]);
+    }
+}
+
 /// The old parameter is read after the optimiser's node: it must still be the old one.
 #[test]
 fn an_old_parameter_outlives_its_update() {

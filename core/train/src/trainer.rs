@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use fer_engine::{Engine, EngineError, Executable, Feeds, Outputs, Store, Tensor};
+use fer_engine::{Engine, EngineError, Executable, Feeds, Outputs, Store, Summary, Tensor};
 use fer_graph::{Graph, Role};
 
 use crate::{
@@ -149,6 +149,12 @@ impl Stepper {
                 every: *every,
             },
         })
+    }
+
+    /// What the plans of its graphs need, in the order in which they run; of an engine that plans.
+    pub fn summaries(&self) -> Vec<Option<Summary>> {
+        let compiled = std::iter::once(&self.batch).chain(&self.apply);
+        compiled.map(|c| c.executable.summary()).collect()
     }
 
     /// Batches in an optimiser step.

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, path::Path, time::Duration};
 
-use fer_engine::Precision;
+use fer_engine::{Precision, Summary};
 use fer_graph::Role;
 use fer_plan::{inline, simplify};
 use fer_train::{Metrics, Step};
@@ -105,18 +105,22 @@ impl Reporter {
     }
 
     /// What the plan costs, for `--dry-run`.
-    pub fn planned(&self, step: &Step, precision: Precision) -> Result<()> {
-        for graph in step.graphs() {
+    pub fn planned(&self, step: &Step, precision: Precision, summaries: &[Option<Summary>]) -> Result<()> {
+        for (graph, summary) in step.graphs().into_iter().zip(summaries) {
             let plan = simplify(&inline(graph, |_, _| false)?)?;
             let flops: u64 = plan.nodes.iter().map(|n| plan.flops(n)).sum();
-            let bytes = fer_engine_dfdx::peak_bytes(graph, precision)?;
+            let needs = match summary {
+                Some(needs) => format!("arena {}   {} kernel calls", binary(needs.arena_bytes as f64), needs.calls),
+                None => {
+                    let bytes = fer_engine_dfdx::peak_bytes(graph, precision)?;
+                    format!("peak {}   {} nodes", binary(bytes as f64), plan.nodes.len())
+                }
+            };
             let states: usize = plan.by_role(Role::State).map(|a| plan.ty(a.value).elements()).sum();
             self.say(&format!(
-                "plan {}: {}FLOP/step   peak {}   {} nodes   {} state numbers",
+                "plan {}: {}FLOP/step   {needs}   {} state numbers",
                 graph.name,
                 decimal(flops as f64),
-                binary(bytes as f64),
-                plan.nodes.len(),
                 decimal(states as f64)
             ));
         }

@@ -82,8 +82,8 @@ pub fn start(resolved: Resolved, options: &RunOptions) -> Result<()> {
     let pretrained = pretrained(&session, &step, &reporter, !options.dry_run)?;
     environment.pretrained = pretrained.records.clone();
     if options.dry_run {
-        let _ = Stepper::compile(engine.as_ref(), &step)?;
-        reporter.planned(&step, engine.precision())?;
+        let stepper = Stepper::compile(engine.as_ref(), &step)?;
+        reporter.planned(&step, engine.precision(), &stepper.summaries())?;
         return Ok(());
     }
     let out = options.out.clone().or_else(|| experiment.out.clone()).unwrap_or_else(|| "runs".into());

@@ -132,7 +132,7 @@ impl Lowering<'_> {
         }
         self.name(&nodes);
         let draft = self.draft(&nodes, None);
-        let rows = self.cut(draft, None, None);
+        let rows = self.cut(draft, &nodes, None, None);
         self.emit_rows(rows);
         self.clusters.clusters[index].nodes.clear();
     }
@@ -232,7 +232,7 @@ impl Lowering<'_> {
 
     /// Cuts a draft into rows that every input and output is made of. Where a product hands rows over, `width` is fixed, and `order`
     /// says which of the draft's rows each of them is, if not its own.
-    pub(super) fn cut(&mut self, draft: Draft, width: Option<usize>, order: Option<&[u32]>) -> Rows {
+    pub(super) fn cut(&mut self, draft: Draft, nodes: &[usize], width: Option<usize>, order: Option<&[u32]>) -> Rows {
         let Draft { operations, inputs, outputs, elements } = draft;
         let targets: Vec<Option<(BufferId, View)>> =
             outputs.iter().map(|(_, v)| self.targets.get(v).map(|(b, view)| (*b, view.reshape(&[elements])))).collect();
@@ -272,6 +272,22 @@ impl Lowering<'_> {
         for ((register, value), target) in outputs.into_iter().zip(targets) {
             registers.push(register);
             let aimed = target.and_then(|(buffer, view)| Some((buffer, lines(view.rows(width)?))));
+            if let Some(stored) = self.stored(nodes, value) {
+                let dense = View::dense(&[elements]).rows(width).map(lines);
+                let dense = dense.expect("the width divides the elements");
+                let program = Program::new(operations.clone(), registers.clone());
+                let reads = |(i, (buffer, own)): (usize, &(BufferId, Option<Lines>))| match own {
+                    Some(own) if *buffer == stored => {
+                        self.same_rows(stored, own, stored, &dense) && program.reads_until(i) <= register
+                    }
+                    _ => true,
+                };
+                if read.iter().enumerate().all(reads) {
+                    self.set(value, stored);
+                    written.push((stored, dense));
+                    continue;
+                }
+            }
             written.push(match aimed {
                 Some((buffer, lines)) => {
                     let (_, view) = self.targets[&value].clone();
@@ -286,6 +302,24 @@ impl Lowering<'_> {
             });
         }
         Rows { program: Program::new(operations, registers), width, count, inputs: read, outputs: written }
+    }
+
+    /// The store's memory that a value of these nodes will take the place of, if nobody reads the old value afterwards.
+    fn stored(&mut self, nodes: &[usize], value: Value) -> Option<BufferId> {
+        let graph = self.graph;
+        let leaving = graph.outputs.iter().chain(&graph.updates).filter(|(_, v)| *v == value).count();
+        let (name, _) = graph.updates.iter().find(|(_, v)| *v == value)?;
+        let old = graph.argument(name)?.value;
+        let slot = self.clusters.slots[nodes[0]];
+        let earlier = |&r: &usize| nodes.contains(&r) || self.clusters.slots[r] < slot;
+        let last = leaving == 1 && !self.uses.leaves[old.index()] && self.uses.readers[old.index()].iter().all(earlier);
+        match self.place(old) {
+            Place::At { buffer, view } if last && graph.ty(old).dtype == DType::Float => {
+                (self.buffers[buffer].home != Home::Arena && view.is_dense(self.buffers[buffer].elements))
+                    .then_some(buffer)
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn round_to_bf16(&mut self, from: BufferId, to: BufferId) {

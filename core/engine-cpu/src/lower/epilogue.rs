@@ -68,7 +68,7 @@ impl Lowering<'_> {
         }
         let others = readers.iter().any(|r| !nodes.contains(r));
         self.name(&nodes);
-        let rows = self.cut(draft, Some(width), order.as_deref());
+        let rows = self.cut(draft, &nodes, Some(width), order.as_deref());
         self.clusters.clusters[cluster].nodes.clear();
         Some(Epilogue { rows, keeps: others || self.uses.leaves[value.index()] })
     }

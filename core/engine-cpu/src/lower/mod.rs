@@ -53,8 +53,17 @@ pub(crate) struct Plan {
     pub steps: Vec<Step>,
     /// Where each output of the graph stands, dense.
     pub outputs: Vec<BufferId>,
-    /// Where each update's value stands, dense.
-    pub updates: Vec<BufferId>,
+    /// What each update becomes.
+    pub updates: Vec<Update>,
+}
+
+/// The value of an update.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Update {
+    /// It stands densely in a buffer.
+    Buffer(BufferId),
+    /// One number everywhere.
+    Fill(f32),
 }
 
 /// A graph that is being lowered.
@@ -109,7 +118,14 @@ pub(crate) fn lower(graph: &Graph, options: &Options) -> Result<Plan> {
         list.iter().map(|(_, v)| lowering.dense(*v)).collect()
     };
     let outputs = dense(&mut lowering, &graph.outputs);
-    let updates = dense(&mut lowering, &graph.updates);
+    let updates = graph
+        .updates
+        .iter()
+        .map(|(_, v)| match lowering.place(*v) {
+            Place::Splat(number) if graph.ty(*v).dtype == DType::Float => Update::Fill(number as f32),
+            _ => Update::Buffer(lowering.dense(*v)),
+        })
+        .collect();
     let Lowering { buffers, constants, steps, .. } = lowering;
     Ok(Plan { buffers, constants, steps, outputs, updates })
 }
