@@ -58,7 +58,9 @@ refused! {
     faces_smaller_than_can_be_drawn: "test: 24, size: 24" => "test: 24, size: 8";
     a_data_set_that_is_not_there: "Builtin(train: 64, validation: 16, test: 24, size: 24)" => "RafDb(root: \"data/raf-db\")";
     a_prior_that_is_not_there: "epochs: 2" => "prior: File(\"prior.csv\"), epochs: 2";
-    an_engine_that_is_not_built_in: "epochs: 2" => "engine: Cpu, epochs: 2";
+    an_engine_without_this_precision: "epochs: 2" => "engine: Cpu, precision: F64, epochs: 2";
+    the_reference_in_a_precision_that_it_lacks: "epochs: 2" => "engine: Dfdx, precision: Bf16, epochs: 2";
+    a_kernel_that_is_not_there: "epochs: 2" => "no_fuse: [\"layernorm\"], epochs: 2";
     another_engine_that_is_not_built_in: "epochs: 2" => "engine: Cuda, epochs: 2";
 }
 

@@ -14,7 +14,7 @@ use crate::{
     Options,
     lower::{Plan, Update, lower, supports},
     memory::Block,
-    step::{Access, Home, Memory},
+    step::{Access, BufferId, Home, Memory},
     store::{CpuStore, element_of},
 };
 
@@ -44,6 +44,7 @@ pub(crate) struct CpuExecutable {
     /// Places in the arena, by buffer; those that are elsewhere have none.
     offsets: Vec<Option<usize>>,
     arena_bytes: usize,
+    guards: Vec<Guard>,
     arena: Arc<Mutex<Arena>>,
 }
 
@@ -59,6 +60,7 @@ impl CpuExecutable {
         }
         let plan = lower(&graph, options)?;
         let (offsets, arena_bytes) = allot(&plan);
+        let guards = guards(&graph, &plan);
         Ok(CpuExecutable {
             arguments: graph.arguments.iter().map(|a| (a.clone(), graph.ty(a.value).clone())).collect(),
             outputs: graph.outputs.iter().map(|(n, v)| (n.clone(), graph.ty(*v).clone())).collect(),
@@ -66,9 +68,32 @@ impl CpuExecutable {
             plan,
             offsets,
             arena_bytes,
+            guards,
             arena,
         })
     }
+}
+
+/// A scalar that is looked at before anything is updated: after which step, and where it stands.
+struct Guard {
+    step: usize,
+    buffer: BufferId,
+}
+
+/// The scalar outputs that are there before the first update in place.
+fn guards(graph: &Graph, plan: &Plan) -> Vec<Guard> {
+    if plan.updates.is_empty() {
+        return vec![];
+    }
+    let stores = |b: &BufferId| matches!(plan.buffers[*b].home, Home::Argument(_));
+    let first = plan.steps.iter().position(|s| s.writes.iter().any(stores)).unwrap_or(plan.steps.len());
+    let scalars = graph.outputs.iter().zip(&plan.outputs).filter(|((_, v), _)| {
+        let ty = graph.ty(*v);
+        ty.dtype == DType::Float && ty.rank() == 0
+    });
+    let written = |&b: &BufferId| plan.steps.iter().rposition(|s| s.writes.contains(&b));
+    let guarded = scalars.filter_map(|(_, buffer)| Some(Guard { step: written(buffer)?, buffer: *buffer }));
+    guarded.filter(|g| g.step < first).collect()
 }
 
 /// Which argument each update is of.
@@ -187,6 +212,10 @@ impl Executable for CpuExecutable {
         self.execute(store, inputs, Some(see))
     }
 
+    fn stops_when_not_finite(&self) -> bool {
+        true
+    }
+
     fn summary(&self) -> Option<Summary> {
         Some(Summary { calls: self.plan.steps.len(), arena_bytes: self.arena_bytes })
     }
@@ -230,7 +259,8 @@ impl CpuExecutable {
             })
             .collect();
         let memory = Memory { buffers: &self.plan.buffers, pointers: &pointers };
-        for step in &self.plan.steps {
+        let mut stopped = None;
+        for (index, step) in self.plan.steps.iter().enumerate() {
             // SAFETY: arguments were checked to have their buffers' sizes, the arena was packed so that buffers that live at the same
             // time lie apart, and steps follow each other.
             let access = unsafe { Access::new(&memory, step) };
@@ -238,6 +268,12 @@ impl CpuExecutable {
             (step.run)(&access);
             if let (Some(see), Some(began)) = (&mut see, began) {
                 see(&step.call, began.elapsed());
+            }
+            // SAFETY: the buffer holds the scalar, which has just been computed.
+            let fails = |g: &Guard| g.step == index && unsafe { !pointers[g.buffer].cast::<f32>().read().is_finite() };
+            if self.guards.iter().any(fails) {
+                stopped = Some(index);
+                break;
             }
         }
         let outputs = self
@@ -249,7 +285,10 @@ impl CpuExecutable {
                 let data = unsafe { collect(pointers[buffer], ty) };
                 (name.clone(), Tensor { shape: ty.shape.clone(), data })
             })
-            .collect();
+            .collect::<Outputs>();
+        if let Some(index) = stopped {
+            return Ok(self.cut_short(outputs, index));
+        }
         // An update may be another entry's old value, so all are read before any is written.
         let mut moves = vec![];
         for (&argument, update) in self.updates.iter().zip(&self.plan.updates) {
@@ -279,6 +318,19 @@ impl CpuExecutable {
             }
         }
         Ok(outputs)
+    }
+}
+
+impl CpuExecutable {
+    /// Outputs of a step that ended early: those that were still to be computed are NaN.
+    fn cut_short(&self, mut outputs: Outputs, last: usize) -> Outputs {
+        for ((name, _), buffer) in self.outputs.iter().zip(&self.plan.outputs) {
+            let later = self.plan.steps[last + 1..].iter().any(|s| s.writes.contains(buffer));
+            if let (true, Some(Tensor { data: Data::F32(numbers), .. })) = (later, outputs.get_mut(name)) {
+                numbers.fill(f32::NAN);
+            }
+        }
+        outputs
     }
 }
 

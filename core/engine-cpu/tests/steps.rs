@@ -149,6 +149,23 @@ fn updates_take_effect_at_the_end() {
     assert_eq!(store.read("b").unwrap().to_f64(), [1.0, 2.0, 3.0]);
 }
 
+/// A loss that is no number ends the step before its updates, so that what led to it can be looked at.
+#[test]
+fn a_loss_that_is_not_finite_changes_nothing() {
+    let (engine, graph) = (engine(&[]), training_step());
+    let executable = engine.compile(&graph).unwrap();
+    assert!(executable.stops_when_not_finite());
+    let mut store = prepare(&engine, &graph);
+    let all = |store: &dyn Store| store.names().iter().map(|n| store.read(n)).collect::<Vec<_>>();
+    let before = all(store.as_ref());
+    let mut odd = feeds(1);
+    odd.insert("x".into(), Tensor::f64([2, 4, 8, 16], vec![f64::INFINITY; 1024]));
+    assert!(executable.run(store.as_mut(), &odd).unwrap()["loss"].item().is_some_and(f64::is_nan));
+    assert_eq!(before, all(store.as_ref()));
+    assert!(executable.run(store.as_mut(), &feeds(1)).unwrap()["loss"].item().is_some_and(f64::is_finite));
+    assert_ne!(before, all(store.as_ref()));
+}
+
 /// Sums that are kept in the store, averages of what is updated, and sums that start anew: each in place where it can be.
 #[test]
 fn states_are_updated_in_place() {

@@ -75,6 +75,7 @@ fn the_papers_experiment() {
         seed: 1111,
         precision: F32,
         engine: Auto,
+        no_fuse: [],
         workers: 1,
         paper_compat: false,
         checkpoint_every: None,
@@ -134,6 +135,7 @@ fn provenance_lists_everything() {
     seed = 2  <- --set seed=2
     precision = F32  <- default
     engine = Auto  <- default
+    no_fuse = []  <- default
     workers = 1  <- default
     paper_compat = false  <- default
     checkpoint_every = None  <- default

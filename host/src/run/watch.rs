@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use fer_engine::{Engine, Feeds, Outputs, Store};
+use fer_engine::{Engine, Feeds, Outputs, Precision, Store};
 use fer_engine_dfdx::DfdxEngine;
 use fer_graph::Graph;
 use fer_train::{FileError, LineLog, Observer, Position, StepReport};
@@ -67,9 +67,8 @@ impl<'w> Watch<'w> {
 
 /// The place of the first value of a graph that is not finite, in words.
 pub fn first_non_finite(engine: &dyn Engine, graph: &Graph, store: &dyn Store, feeds: &Feeds) -> Option<String> {
-    // Only the reference engine's store can be read so, and only it can name the value.
-    let reference = (engine.name() == "dfdx").then(|| DfdxEngine::new(engine.precision()))?;
-    let found = reference.first_non_finite(graph, store, feeds).ok()??;
+    // Only the reference engine can name the value.
+    let found = DfdxEngine::new(engine.precision()).first_non_finite(graph, store, feeds).ok()??;
     let scope = if found.scope.is_empty() { "the top of the graph".to_owned() } else { found.scope };
     Some(format!("{} ({}) is {}, in {scope}", found.name, found.op, found.kind))
 }
@@ -109,8 +108,21 @@ impl Observer for Watch<'_> {
     }
 
     fn on_diverged(&mut self, inputs: &Feeds, before: Option<&dyn Store>) {
-        self.diverged = Some((inputs.clone(), before.and_then(Store::snapshot)));
+        self.diverged = Some((inputs.clone(), before.map(kept)));
     }
+}
+
+/// The store as it stands, whatever becomes of it.
+fn kept(store: &dyn Store) -> Box<dyn Store> {
+    store.snapshot().unwrap_or_else(|| {
+        let mut copy = DfdxEngine::new(Precision::F32).store();
+        for name in store.names() {
+            if let Some(value) = store.read(&name) {
+                copy.write(&name, &value);
+            }
+        }
+        copy
+    })
 }
 
 /// The first of the largest.
