@@ -113,16 +113,13 @@ impl Program {
             assert!(r < count, "there is no register {r} to write out");
             last[r] = count;
         }
-        // What does not change from tile to tile is filled once and keeps its tile.
-        for (i, operation) in operations.iter().enumerate() {
-            if matches!(operation, Operation::Input(_) | Operation::Constant(_)) {
-                last[i] = count;
-            }
-        }
+        // What does not change from tile to tile is filled once: it has a tile for itself, from the beginning to the end.
+        let stays = |i: usize| matches!(operations[i], Operation::Input(_) | Operation::Constant(_));
         let (mut tiles, mut busy): (Vec<usize>, Vec<usize>) = (vec![], vec![]);
         for (i, &end) in last.iter().enumerate() {
+            let end = if stays(i) { count } else { end };
             // A tile may be overwritten by the operation that reads it last.
-            let free = busy.iter().position(|&until| until <= i);
+            let free = busy.iter().position(|&until| until <= i && !stays(i));
             let tile = free.unwrap_or(busy.len());
             if tile == busy.len() {
                 busy.push(0);

@@ -125,6 +125,32 @@ fn an_output_may_be_an_input() {
     }
 }
 
+/// A constant, and a row that repeats, come after registers that are done with: they must outlive the next tiles.
+#[test]
+fn what_is_filled_once_stays_over_many_tiles() {
+    let program = Program::new(
+        vec![
+            Operation::Input(0),
+            Operation::Unary(Unary::Negate, 0),
+            Operation::Binary(Binary::Add, 1, 0),
+            Operation::Constant(3.0),
+            Operation::Input(1),
+            Operation::Binary(Binary::Add, 2, 3),
+            Operation::Binary(Binary::Add, 5, 4),
+        ],
+        vec![6],
+    );
+    for isa in Isa::available() {
+        let (mut x, mut row, mut y) = (numbers(900 * 40, 1), numbers(40, 2), vec![0.0f32; 900 * 40]);
+        let every = |stride| Starts::Every { offset: 0, stride };
+        let inputs = [operand(&mut x, Element::F32, every(40), 1), operand(&mut row, Element::F32, every(0), 1)];
+        let outputs = [operand(&mut y, Element::F32, every(40), 1)];
+        // SAFETY: the operands are the vectors above.
+        unsafe { run(isa, &program, 900, 40, &inputs, &outputs) };
+        assert!(y.iter().enumerate().all(|(i, &y)| y == 3.0 + row[i % 40]), "{isa}");
+    }
+}
+
 #[test]
 fn one_register_may_be_written_twice() {
     let program = Program::new(vec![Operation::Input(0), Operation::Unary(Unary::Negate, 0)], vec![1, 1, 0]);
