@@ -1,0 +1,111 @@
+//! FLOP/s of the models' convolutions: `cargo bench -p fer-cpu-kernels --bench convolution -- "forward.*resizer.*avx2"`.
+//!
+//! An item is an operation, a multiply-add two; those with padding are counted.
+
+mod support;
+
+use std::fmt;
+
+use divan::{Bencher, counter::ItemsCount};
+use fer_cpu_kernels::convolution::{self, After, Convolution};
+
+use support::{Numbers, On, on_every};
+
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    sizes: Convolution,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Convolution { batch, channels, out_channels, height, kernel: [side, _], stride: [stride, _], .. } =
+            self.sizes;
+        write!(f, "{} [{batch}] {channels} -> {out_channels}, {side} x {side} by {stride} at {height}", self.name)
+    }
+}
+
+/// Square images, with the same window along both axes.
+const fn square(name: &'static str, sizes: [usize; 4], kernel: usize, stride: usize, groups: usize) -> Case {
+    let [batch, channels, side, out_channels] = sizes;
+    let padding = [if kernel == stride || kernel == side { 0 } else { kernel / 2 }; 2];
+    let (kernel, stride) = ([kernel; 2], [stride; 2]);
+    let (height, width, dilation) = (side, side, [1; 2]);
+    let sizes = Convolution { batch, channels, height, width, out_channels, kernel, stride, padding, dilation, groups };
+    Case { name, sizes }
+}
+
+const CASES: [Case; 29] = [
+    square("resizer conv1", [8, 3, 384, 16], 7, 1, 1),
+    square("resizer conv2", [8, 16, 384, 16], 1, 1, 1),
+    square("resizer conv3", [8, 16, 224, 16], 3, 1, 1),
+    square("resizer conv4", [8, 16, 224, 3], 7, 1, 1),
+    square("sr head", [8, 3, 112, 32], 3, 1, 1),
+    square("sr body", [8, 32, 112, 32], 3, 1, 1),
+    square("sr tail", [8, 32, 112, 12], 3, 1, 1),
+    square("sr body", [8, 32, 48, 32], 3, 1, 1),
+    square("stn", [8, 3, 384, 8], 7, 1, 1),
+    square("resnet stem", [8, 3, 224, 64], 7, 2, 1),
+    square("resnet", [8, 64, 56, 64], 3, 1, 1),
+    square("resnet", [8, 128, 28, 128], 3, 1, 1),
+    square("resnet", [8, 256, 14, 256], 3, 1, 1),
+    square("resnet", [8, 512, 7, 512], 3, 1, 1),
+    square("resnet", [8, 128, 56, 128], 3, 2, 1),
+    square("resnet", [8, 64, 56, 256], 1, 1, 1),
+    square("resnet", [8, 1024, 14, 256], 1, 1, 1),
+    square("resnet", [8, 256, 56, 512], 1, 2, 1),
+    square("vgg", [8, 3, 224, 64], 3, 1, 1),
+    square("vgg", [8, 64, 224, 64], 3, 1, 1),
+    square("vgg", [8, 256, 56, 256], 3, 1, 1),
+    square("vgg", [8, 512, 14, 512], 3, 1, 1),
+    square("vgg fc1", [8, 512, 7, 4096], 7, 1, 1),
+    square("xcit embed", [8, 3, 224, 96], 3, 2, 1),
+    square("xcit embed", [8, 96, 112, 192], 3, 2, 1),
+    square("xcit depthwise", [8, 384, 14, 384], 3, 1, 384),
+    square("xcit depthwise", [8, 384, 28, 384], 3, 1, 384),
+    square("patches", [8, 3, 224, 96], 4, 4, 1),
+    square("patches", [8, 3, 224, 768], 16, 16, 1),
+];
+
+fn main() {
+    support::run();
+}
+
+fn image(c: &Convolution) -> Numbers {
+    Numbers::new(c.batch * c.channels * c.height * c.width)
+}
+
+fn kernel(c: &Convolution) -> Numbers {
+    Numbers::new(c.out_channels * c.channels / c.groups * c.kernel[0] * c.kernel[1])
+}
+
+fn result(c: &Convolution) -> Numbers {
+    Numbers::new(c.batch * c.out_channels * c.out_height() * c.out_width())
+}
+
+#[divan::bench(args = on_every(CASES))]
+fn forward(bencher: Bencher<'_, '_>, on: &On<Case>) {
+    let c = &on.case.sizes;
+    let (x, kernel, mut out) = (image(c), kernel(c), result(c));
+    bencher.counter(ItemsCount::new(c.flops())).bench_local(|| {
+        convolution::forward(on.isa, c, &x, &kernel, After::NOTHING, &mut out);
+    });
+}
+
+#[divan::bench(args = on_every(CASES))]
+fn input_gradient(bencher: Bencher<'_, '_>, on: &On<Case>) {
+    let c = &on.case.sizes;
+    let (mut grad_x, kernel, grad) = (image(c), kernel(c), result(c));
+    bencher.counter(ItemsCount::new(c.flops())).bench_local(|| {
+        convolution::input_grad(on.isa, c, &kernel, &grad, &mut grad_x);
+    });
+}
+
+#[divan::bench(args = on_every(CASES))]
+fn kernel_gradient(bencher: Bencher<'_, '_>, on: &On<Case>) {
+    let c = &on.case.sizes;
+    let (x, mut grad_kernel, grad) = (image(c), kernel(c), result(c));
+    bencher.counter(ItemsCount::new(c.flops())).bench_local(|| {
+        convolution::kernel_grad(on.isa, c, &x, &grad, &mut grad_kernel);
+    });
+}
