@@ -5,7 +5,8 @@
 #   tests/valgrind/check.sh memcheck [TEST]    looks for accesses that are out of place or not initialized; any is a failure
 #   tests/valgrind/check.sh helgrind [TEST]    looks for races where numbers of threads are compared; a person must judge what it lists
 #
-# TEST is a part of a test's name. Full reports are left in target/valgrind. Linux; it is slow, and no part of `.ci/run`.
+# TEST is a part of a test's name. Full reports are left in target/valgrind. Linux. It is no
+# part of `.ci/run`: on two cores it takes far more than half an hour.
 #
 # memcheck: the processor that valgrind shows has no AVX-512, so what runs is portable or for AVX2. The engine's buffers lie in one
 # arena, of which memcheck knows the ends and not the borders within; the kernels' own tests have a vector for each operand.
