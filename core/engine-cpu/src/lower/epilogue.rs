@@ -68,6 +68,10 @@ impl Lowering<'_> {
         }
         let others = readers.iter().any(|r| !nodes.contains(r));
         self.name(&nodes);
+        // The cluster runs now: what is decided by time must know.
+        for &n in &nodes {
+            self.clusters.slots[n] = self.clusters.slots[index];
+        }
         let rows = self.cut(draft, &nodes, Some(width), order.as_deref());
         self.clusters.clusters[cluster].nodes.clear();
         Some(Epilogue { rows, keeps: others || self.uses.leaves[value.index()] })
