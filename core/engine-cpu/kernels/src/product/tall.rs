@@ -44,20 +44,20 @@ pub fn multiply<K: Kind, S: Simd>(job: &Job<'_>) {
         bias[size.n..].fill(0.0);
     }
     let (packed, bias) = (&*packed, &*bias);
-    let rows = block_rows::<S>(size.m);
-    (0..size.m.div_ceil(rows)).into_par_iter().for_each(|block| {
-        let first = block * rows;
-        let range = first..size.m.min(first + rows);
+    let tile = TileSize::of::<S>().rows;
+    let tiles = size.m.div_ceil(tile);
+    let blocks = blocks(size.m).min(tiles);
+    // Whole tiles, dealt out evenly.
+    let first = |block: usize| size.m.min(block * tiles / blocks * tile);
+    (0..blocks).into_par_iter().for_each(|block| {
+        let range = first(block)..first(block + 1);
         S::ISA.run(Block { job, kind: PhantomData::<K>, packed, bias, range });
     });
 }
 
-/// Blocks are alike and as many as threads, or a multiple: rows do not depend on each other, so this changes no bit.
-fn block_rows<S: Simd>(m: usize) -> usize {
-    let threads = rayon::current_num_threads();
-    let tile = TileSize::of::<S>().rows;
-    let blocks = m.div_ceil(ROWS).next_multiple_of(threads);
-    m.div_ceil(blocks).next_multiple_of(tile)
+/// As many as threads, or a multiple, so that none waits for another; rows do not depend on each other, so this changes no bit.
+fn blocks(m: usize) -> usize {
+    m.div_ceil(ROWS).next_multiple_of(rayon::current_num_threads())
 }
 
 struct Pack<'a, K> {
