@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
-    DOUBLE, IN_F32, PARAMETERS, SINGLE, VALUES,
+    DOUBLE, HALF, HALF_GRADIENTS, IN_F32, PARAMETERS, SINGLE, VALUES,
     host::Host,
-    traced::{Near, Tensors, Trace, golden},
+    traced::{Near, Tensors, Trace, apart, golden},
 };
 
 /// A model of `data/`, as a config names it.
@@ -75,6 +75,18 @@ impl Model {
         }
     }
 
+    fn in_bf16(&self) {
+        let theirs = golden(&format!("{}.io", self.name));
+        let ours = self.answers(&theirs, "--grad --mode eval --engine cpu --precision bf16");
+        let mut near = Near::default();
+        near.check("logits", &ours["logits"], &theirs["logits"], HALF);
+        near.check("loss", &ours["loss"], &theirs["loss"], HALF);
+        near.gradients(&ours, &theirs, "grad.", HALF_GRADIENTS, HALF_GRADIENTS);
+        near.done(5);
+        // Something was rounded.
+        assert!(apart(&ours["logits"], &theirs["logits"]) > SINGLE / 10.0, "bf16 is as near as f32");
+    }
+
     /// timm's fine-tuning: layers decay, and what it exempts from weight decay is exempt here.
     fn groups(&self) {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/data/groups.json");
@@ -135,6 +147,11 @@ macro_rules! models {
             #[test]
             fn f32_is_near() {
                 MODEL.in_f32();
+            }
+
+            #[test]
+            fn bf16_is_not_far() {
+                MODEL.in_bf16();
             }
 
             #[test]

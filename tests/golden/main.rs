@@ -30,5 +30,10 @@ const PARAMETERS: f64 = 5e-5;
 const SINGLE: f64 = 1e-4;
 /// The ways to compute in f32: the reference; the fast engine, whole; and by its decompositions.
 const IN_F32: [&str; 3] = ["--engine dfdx", "--engine cpu", "--engine cpu --no-fuse all"];
+/// Factors in bfloat16 against float32: each is off by up to 2^-9 of itself, and of the errors of a sum of products most cancel.
+const HALF: f64 = 1e-2;
+/// The same for gradients, which pass through twice as many products; where a sum over all tokens mostly cancels, as for XCiT's
+/// temperature, what is left is off by up to 4e-2. A wrong gradient is off by about one.
+const HALF_GRADIENTS: f64 = 1e-1;
 /// f64 engine against float64.
 const DOUBLE: f64 = 1e-9;
