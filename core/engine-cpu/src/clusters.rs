@@ -108,8 +108,9 @@ impl Clusters {
         self.clusters[cluster].nodes.first().map_or(0.0, |&n| self.slots[n])
     }
 
-    /// Brings forward what an optimiser does with a gradient: it runs as soon as the gradient is there and nobody needs the old
-    /// parameter any more, so that gradients do not wait for each other in memory.
+    /// Brings forward what an optimiser does with a gradient, and squares and whole sums as its norm is made of: each runs as soon as
+    /// what it reads is there and, of an update, nobody needs the old parameter any more. So gradients do not wait for each other in
+    /// memory.
     pub(crate) fn hurry(&mut self, graph: &Graph, uses: &Uses) {
         for (i, node) in graph.nodes.iter().enumerate() {
             let updates = node.op.is("adamw_update");

@@ -212,8 +212,9 @@ impl Executable for CpuExecutable {
         self.execute(store, inputs, Some(see))
     }
 
-    fn stops_when_not_finite(&self) -> bool {
-        true
+    fn stops_when_not_finite(&self, output: &str) -> bool {
+        let guarded = |buffer: &BufferId| self.guards.iter().any(|g| g.buffer == *buffer);
+        self.outputs.iter().zip(&self.plan.outputs).any(|((name, _), buffer)| name == output && guarded(buffer))
     }
 
     fn summary(&self) -> Option<Summary> {
@@ -230,7 +231,7 @@ impl CpuExecutable {
             return Err(EngineError::Unsupported("this store belongs to another engine, not to cpu".to_owned()));
         };
         // Everything that can be wrong is seen before anything is computed.
-        let mut fed: Vec<Option<Fed<'_>>> = vec![];
+        let mut fed: Vec<Fed<'_>> = vec![];
         let mut given: Vec<*mut u8> = vec![];
         for (argument, ty) in &self.arguments {
             if argument.role == Role::Input {
@@ -239,7 +240,7 @@ impl CpuExecutable {
                     .ok_or_else(|| EngineError::MissingInput { name: argument.name.clone(), expected: ty.clone() })?;
                 let mut input = feed(&argument.name, tensor, ty)?;
                 given.push(input.pointer());
-                fed.push(Some(input));
+                fed.push(input);
             } else {
                 given.push(store.place(&argument.name, ty)?);
             }

@@ -5,7 +5,7 @@
 //! `fer-cpu-kernels` and know nothing of graphs.
 //!
 //! What holds for every run: the same bits, whatever the number of threads, on one instruction set; a failed run leaves the store
-//! as it was; after the first step nothing is allocated but the outputs.
+//! as it was; after the first step tensors take no new memory but for outputs and for inputs that come in f64.
 
 mod clusters;
 mod executable;
@@ -38,7 +38,7 @@ pub struct Options {
     pub isa: Isa,
     /// What the factors of matrix products are rounded to. Sums, statistics and weights are f32.
     pub factors: Factors,
-    /// Ops that are computed by their decomposition, `elementwise` for chains of elementwise operations, or `all`.
+    /// Ops that are computed by their decomposition, and other things that are switched off: see [`switches`].
     pub no_fuse: BTreeSet<String>,
 }
 

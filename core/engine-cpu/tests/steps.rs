@@ -154,7 +154,7 @@ fn updates_take_effect_at_the_end() {
 fn a_loss_that_is_not_finite_changes_nothing() {
     let (engine, graph) = (engine(&[]), training_step());
     let executable = engine.compile(&graph).unwrap();
-    assert!(executable.stops_when_not_finite());
+    assert!(executable.stops_when_not_finite("loss"));
     let mut store = prepare(&engine, &graph);
     let all = |store: &dyn Store| store.names().iter().map(|n| store.read(n)).collect::<Vec<_>>();
     let before = all(store.as_ref());
@@ -164,6 +164,26 @@ fn a_loss_that_is_not_finite_changes_nothing() {
     assert_eq!(before, all(store.as_ref()));
     assert!(executable.run(store.as_mut(), &feeds(1)).unwrap()["loss"].item().is_some_and(f64::is_finite));
     assert_ne!(before, all(store.as_ref()));
+}
+
+/// Where a state is updated before the loss is there, the engine does not promise what it cannot keep.
+#[test]
+fn a_state_that_moves_before_the_loss_is_no_secret() {
+    let b = Builder::new("early");
+    let x = b.input("x", TensorType::float([3])).unwrap();
+    let state = b.state("state", &[3], Init::Zeros).unwrap();
+    let moved = b.add(state, x).unwrap();
+    b.update(state, moved).unwrap();
+    b.output("loss", b.reduce_sum(b.exponential(moved).unwrap(), &[0]).unwrap());
+    let engine = engine(&[]);
+    let mut store = engine.store();
+    store.write("state", &Tensor::f64([3], vec![1.0; 3]));
+    let executable = engine.compile(&b.finish()).unwrap();
+    let feeds = Feeds::from([("x".into(), Tensor::f64([3], vec![1000.0; 3]))]);
+    assert_eq!(executable.run(store.as_mut(), &feeds).unwrap()["loss"].item(), Some(f64::INFINITY));
+    let kept = store.read("state").unwrap().to_f64() == [1.0; 3];
+    assert_eq!(executable.stops_when_not_finite("loss"), kept);
+    assert!(!executable.stops_when_not_finite("another"));
 }
 
 /// Sums that are kept in the store, averages of what is updated, and sums that start anew: each in place where it can be.

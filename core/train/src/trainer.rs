@@ -193,7 +193,7 @@ impl Stepper {
             let value = scalar(&outputs, LOSS)?;
             norm = outputs.get(GRADIENT_NORM).and_then(Tensor::item);
             if !value.is_finite() || norm.is_some_and(|n| !n.is_finite()) {
-                let stopped = self.batch.executable.stops_when_not_finite() && !value.is_finite();
+                let stopped = self.batch.executable.stops_when_not_finite(LOSS) && !value.is_finite();
                 observer.on_diverged(&feeds, if stopped { Some(&*store) } else { before.as_deref() });
             }
             loss += finite("the loss", value)?;
