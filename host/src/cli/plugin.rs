@@ -1,10 +1,13 @@
-//! `fer-host plugin list`, `fer-host plugin show NAME`.
+//! `fer-host plugin list`, `fer-host plugin show NAME`; `fer-host plugin check LIB` is in `check`.
 
 use fer_abi::kind;
 use fer_registry::{Component, describe};
 use serde_json::json;
 
-use super::output::{print, print_json, table};
+use super::{
+    check,
+    output::{print, print_json, table},
+};
 use crate::{
     failure::{Failure, Result},
     session::plugins,
@@ -24,6 +27,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Hold a built library to the contract of its components
+    Check(check::Arguments),
 }
 
 const KINDS: [&str; 3] = [kind::BACKBONE, kind::RESIZER, kind::LOSS];
@@ -32,6 +37,7 @@ pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::List { json } => list(*json),
         Command::Show { name, json } => show(name, *json),
+        Command::Check(arguments) => check::run(arguments),
     }
 }
 
