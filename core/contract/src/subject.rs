@@ -24,6 +24,11 @@ impl Subject {
         Subject { descriptor, build: Box::new(build) }
     }
 
+    /// All that it says of itself.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
     /// One of [`fer_abi::kind`].
     pub fn kind(&self) -> &str {
         &self.descriptor.kind

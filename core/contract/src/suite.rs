@@ -27,7 +27,7 @@ impl Thoroughness {
     pub fn quick(seed: u64) -> Thoroughness {
         Thoroughness {
             effort: Effort { share: 1.0, time: Some(Duration::from_millis(500)), seed: Some(seed) },
-            reach: Reach { tries: 150, time: Duration::from_secs(2), flops: 2_000_000, numbers: 200_000 },
+            reach: Reach { tries: 150, time: Duration::from_secs(5), flops: 2_000_000, numbers: 200_000 },
         }
     }
 
@@ -35,7 +35,7 @@ impl Thoroughness {
     pub fn full(seed: u64) -> Thoroughness {
         Thoroughness {
             effort: Effort { share: 10.0, time: Some(Duration::from_secs(5)), seed: Some(seed) },
-            reach: Reach { tries: 600, time: Duration::from_secs(15), flops: 20_000_000, numbers: 2_000_000 },
+            reach: Reach { tries: 600, time: Duration::from_secs(30), flops: 20_000_000, numbers: 2_000_000 },
         }
     }
 }
