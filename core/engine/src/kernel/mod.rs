@@ -8,6 +8,7 @@ mod layout;
 
 use std::{fmt, sync::Arc};
 
+pub use call::{KernelPlan, Refused};
 pub use check::{KernelFault, TOLERANCE, Wrong, compare};
 use fer_abi::KernelFunction;
 use fer_graph::{DType, Graph, Node};
@@ -22,6 +23,20 @@ pub struct CustomKernel {
     pub version: u32,
     pub adjoint: bool,
     pub function: KernelFunction,
+}
+
+impl CustomKernel {
+    /// A kernel of a library, if it is one for the CPU.
+    pub fn of_library(library: &str, kernel: &fer_abi::Kernel) -> Option<CustomKernel> {
+        let function = kernel.function.as_ref().into_option().filter(|_| kernel.device == fer_abi::device::CPU)?;
+        Some(CustomKernel {
+            library: library.to_owned(),
+            op: kernel.op.to_string(),
+            version: kernel.version,
+            adjoint: kernel.adjoint,
+            function: *function,
+        })
+    }
 }
 
 impl fmt::Debug for CustomKernel {
@@ -53,5 +68,3 @@ impl Kernels {
         self.0.iter().find(offered).filter(|_| floats)
     }
 }
-
-pub use call::{KernelPlan, Refused};
