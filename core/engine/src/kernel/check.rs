@@ -87,6 +87,9 @@ impl fmt::Display for KernelFault {
 
 impl std::error::Error for KernelFault {}
 
+/// What stands between the elements of an operand: another NaN, so that what is computed from it does not look untouched.
+const GAP: f32 = f32::from_bits(0x7fc3_3c3c);
+
 /// What the numbers of a round are like; ops differ in what they make sense of.
 #[derive(Clone, Copy)]
 enum Numbers {
@@ -215,7 +218,7 @@ impl<'a> Trial<'a> {
             .iter()
             .zip(operands)
             .map(|(layout, numbers)| {
-                let mut memory = vec![UNTOUCHED; layout.extent];
+                let mut memory = vec![GAP; layout.extent];
                 layout.places().iter().zip(numbers).for_each(|(&at, &v)| memory[at] = v);
                 memory
             })
