@@ -94,7 +94,7 @@ impl Session {
     /// # Errors
     /// An engine that this build does not have, or that does not compute in the precision asked for.
     pub fn engine(&self) -> Result<Box<dyn Engine>> {
-        engines::open(&self.resolved)
+        engines::open(&self.resolved, &self.recipe)
     }
 }
 
