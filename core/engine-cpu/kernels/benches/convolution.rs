@@ -7,9 +7,13 @@ mod support;
 use std::fmt;
 
 use divan::{Bencher, counter::ItemsCount};
-use fer_cpu_kernels::convolution::{self, After, Convolution};
+use fer_cpu_kernels::{
+    convolution::{self, After, Convolution},
+    product::Factors,
+    simd::Isa,
+};
 
-use support::{Numbers, On, on_every};
+use support::{Numbers, On};
 
 #[derive(Clone, Copy)]
 struct Case {
@@ -67,6 +71,15 @@ const CASES: [Case; 29] = [
     square("patches", [8, 3, 224, 768], 16, 16, 1),
 ];
 
+/// With every instruction set; that which has instructions for bfloat16 has such factors, the others f32.
+fn on_all(cases: impl IntoIterator<Item = Case>) -> Vec<On<Case>> {
+    cases.into_iter().flat_map(|case| Isa::available().map(move |isa| On { case, isa })).collect()
+}
+
+fn factors(isa: Isa) -> Factors {
+    if isa == Isa::Avx512Bf16 { Factors::Bf16 } else { Factors::F32 }
+}
+
 fn main() {
     support::run();
 }
@@ -83,29 +96,29 @@ fn result(c: &Convolution) -> Numbers {
     Numbers::new(c.batch * c.out_channels * c.out_height() * c.out_width())
 }
 
-#[divan::bench(args = on_every(CASES))]
+#[divan::bench(args = on_all(CASES))]
 fn forward(bencher: Bencher<'_, '_>, on: &On<Case>) {
     let c = &on.case.sizes;
     let (x, kernel, mut out) = (image(c), kernel(c), result(c));
     bencher.counter(ItemsCount::new(c.flops())).bench_local(|| {
-        convolution::forward(on.isa, c, &x, &kernel, After::NOTHING, &mut out);
+        convolution::forward(on.isa, factors(on.isa), c, &x, &kernel, After::NOTHING, &mut out);
     });
 }
 
-#[divan::bench(args = on_every(CASES))]
+#[divan::bench(args = on_all(CASES))]
 fn input_gradient(bencher: Bencher<'_, '_>, on: &On<Case>) {
     let c = &on.case.sizes;
     let (mut grad_x, kernel, grad) = (image(c), kernel(c), result(c));
     bencher.counter(ItemsCount::new(c.flops())).bench_local(|| {
-        convolution::input_grad(on.isa, c, &kernel, &grad, &mut grad_x);
+        convolution::input_grad(on.isa, factors(on.isa), c, &kernel, &grad, &mut grad_x);
     });
 }
 
-#[divan::bench(args = on_every(CASES))]
+#[divan::bench(args = on_all(CASES))]
 fn kernel_gradient(bencher: Bencher<'_, '_>, on: &On<Case>) {
     let c = &on.case.sizes;
     let (x, mut grad_kernel, grad) = (image(c), kernel(c), result(c));
     bencher.counter(ItemsCount::new(c.flops())).bench_local(|| {
-        convolution::kernel_grad(on.isa, c, &x, &grad, &mut grad_kernel);
+        convolution::kernel_grad(on.isa, factors(on.isa), c, &x, &grad, &mut grad_kernel);
     });
 }
