@@ -72,7 +72,7 @@ impl Axes {
             if axis.to < end {
                 return None;
             }
-            end = (axis.size - 1) * axis.to + end;
+            end += (axis.size - 1) * axis.to;
         }
         Some(self)
     }
