@@ -45,7 +45,7 @@ impl Lowering<'_> {
                 self.absorb(sum);
                 last = sum;
             }
-            let (to, slope) = match self.only_rectified(last) {
+            let (to, slope) = match self.only_rectified(last).filter(|(_, slope)| *slope > 0.0) {
                 Some((rectified, slope)) => {
                     self.absorb(rectified);
                     let to = self.output(rectified);
