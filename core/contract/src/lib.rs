@@ -8,6 +8,7 @@
 //! - [`execution`]: what is promised of shapes, numbers, text and bits holds when the graph runs;
 //! - [`gradients`]: derivatives agree with differences, and reach every parameter that is to be trained;
 //! - [`batch`]: samples do not mix in evaluation;
+//! - [`kernels`]: what a library computes an op of its own with is what the op means;
 //! - [`losses`], [`resizers`]: what those kinds must do besides, and laws that a component's own tests may claim.
 //!
 //! A plugin's own test file is a domain and the macro [`contract!`]. What is absent: loading libraries, printing.
@@ -21,6 +22,7 @@ mod failure;
 mod families;
 pub mod gradients;
 mod harness;
+pub mod kernels;
 pub mod losses;
 mod model;
 mod numbers;

@@ -6,6 +6,7 @@
 mod absorb;
 mod attention;
 mod convolution;
+mod custom;
 mod elementwise;
 mod epilogue;
 mod image;
@@ -23,6 +24,7 @@ use std::{
     sync::Arc,
 };
 
+pub(crate) use custom::Checked;
 use fer_cpu_kernels::{elementwise::Element, simd::Isa};
 use fer_engine::{Call, EngineError, Result};
 use fer_graph::{DType, Definition, Graph, Node, Value};
@@ -182,6 +184,10 @@ impl Lowering<'_> {
         let graph = self.graph;
         let node = &graph.nodes[index];
         self.label = Call { op: node.op.name().into(), scope: node.scope.clone(), flops: graph.flops(node), bytes: 0 };
+        if let Some(kernel) = self.options.kernels.of(graph, node) {
+            self.custom(node, kernel);
+            return Ok(());
+        }
         match (node.op.def.name, node.op.adjoint) {
             ("constant", false) => self.constant(node),
             ("linear", false) => self.linear(index),
