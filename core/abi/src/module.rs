@@ -8,7 +8,7 @@ use abi_stable::{
     std_types::{RResult, RString, RVec},
 };
 
-use crate::{Fragment, NamedAttribute, NamedOption, OptionSpec, TensorType};
+use crate::{Fragment, Kernel, NamedAttribute, NamedOption, OptionSpec, TensorType};
 
 /// The words allowed in [`Descriptor::kind`].
 pub mod kind {
@@ -24,6 +24,9 @@ pub mod property {
     /// name, every other line a rule `pattern -> replacement`. A pattern is text with at most one `{i}` for a number and a `*` at
     /// its end for the rest; the replacement may use `{i}`, `{i+1}`, `{i-1}` and `*`.
     pub const LAYOUT: &str = "layout";
+    /// Text, may be given several times: a kernel of the library, as `cpu focal.terms 1`. The host writes these from what
+    /// [`PluginModule::kernels`](crate::PluginModule) gives, and drops what a library says under this name.
+    pub const KERNEL: &str = "kernel";
 }
 
 /// A component as `plugin list` and `plugin show` print it; asking for it builds nothing.
@@ -91,8 +94,10 @@ pub struct PluginModule {
     /// Everything in the library. Cheap: reads no file, allocates only its answer.
     pub describe: extern "C" fn() -> RVec<Descriptor>,
     /// Builds one component. Deterministic: the same request gives the same fragment.
-    #[sabi(last_prefix_field)]
     pub build: extern "C" fn(&BuildRequest) -> RResult<Fragment, BuildError>,
+    /// Every kernel in the library, for the ops that its fragments define. Cheap, like `describe`.
+    #[sabi(last_prefix_field)]
+    pub kernels: extern "C" fn() -> RVec<Kernel>,
 }
 
 impl RootModule for PluginModule_Ref {

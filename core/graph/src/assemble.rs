@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use crate::{
     Argument, Attribute, AttributeKind, Attributes, Definition, Graph, Init, Op, Positions, Role, TensorType, Value,
+    custom::{Definitions, is_custom_name},
     ops,
 };
 
@@ -79,10 +80,17 @@ pub(crate) fn default_decay(ty: &TensorType) -> bool {
     ty.rank() > 1
 }
 
-/// The op of that name, or a message with the nearest one.
-pub(crate) fn find_op(name: &str) -> Result<Op, String> {
-    ops::lookup(name).ok_or_else(|| {
-        let known = ops::TABLE.iter().map(|def| def.name);
+/// The op of that name, of the table or one of those defined, or a message with the nearest one.
+pub(crate) fn find_op(name: &str, defined: &Definitions) -> Result<Op, String> {
+    ops::lookup(name).or_else(|| defined.find(name)).ok_or_else(|| {
+        if is_custom_name(name) {
+            let hint = did_you_mean(name, defined.names());
+            return format!(
+                "{} is not defined before this: an op is made of ops that stand earlier, never of itself{hint}",
+                quoted(name)
+            );
+        }
+        let known = ops::TABLE.iter().map(|def| def.name).chain(defined.names());
         format!("no op is called {}{}", quoted(name), did_you_mean(name, known))
     })
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use fer_abi::{
-    BuildError, BuildRequest, Descriptor, Fragment, NamedOption, NamedTensorType, OptionSpec, PluginModule_Ref,
+    BuildError, BuildRequest, Descriptor, Fragment, Kernel, NamedOption, NamedTensorType, OptionSpec, property,
 };
 
 use crate::{
@@ -26,7 +26,7 @@ pub(crate) struct Library {
 
 /// The table, with a `Debug` that shows nothing of it.
 #[derive(Clone, Copy)]
-struct Table(PluginModule_Ref);
+struct Table(load::Module);
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -39,7 +39,7 @@ impl Library {
         Library { file, module: OnceLock::new() }
     }
 
-    fn module(&self) -> Result<PluginModule_Ref, Fault> {
+    fn module(&self) -> Result<load::Module, Fault> {
         let loaded = self.module.get_or_init(|| {
             let metadata = std::fs::metadata(&self.file.path)
                 .map_err(|error| Fault::new(format!("cannot be read any more: {error}")))?;
@@ -118,6 +118,18 @@ impl Component {
         }
     }
 
+    /// The kernels that its library ships, for all of its components. Where there are any, this loads the library into this
+    /// process, since it is here that they run.
+    ///
+    /// # Errors
+    /// A library that cannot be loaded any more, or that says something impossible of a kernel.
+    pub fn kernels(&self) -> Result<Vec<Kernel>, Fault> {
+        if !self.descriptor.properties.iter().any(|p| p.name == property::KERNEL) {
+            return Ok(Vec::new());
+        }
+        load::kernels(self.library.module()?)
+    }
+
     /// Builds the component; loads its library where that has not happened yet.
     ///
     /// This runs the plugin's code in this process. A plugin that was exported with `export_plugin!` answers a panic with
@@ -129,6 +141,6 @@ impl Component {
             help: self.library().display().to_string().into(),
             panicked: false,
         })?;
-        module.build()(request).into_result()
+        module.build(request)
     }
 }
