@@ -86,6 +86,21 @@ fn mutants_are_caught_by_the_property_that_is_about_them() {
     }
 }
 
+/// A kernel is compared before anything is run that may use it.
+#[test]
+fn wrong_kernels_are_caught_by_what_their_ops_mean() {
+    let host = Host::new();
+    let answer = host.run(&format!("plugin check --quick --json {}", library("examples/mutant_kernels").display()));
+    assert_eq!(answer.code, Some(1), "{}", answer.err);
+    let report = json(&answer);
+    for component in report["components"].as_array().expect("components") {
+        let failures: Vec<&str> = failed(component).iter().map(|f| f["property"].as_str().expect("a name")).collect();
+        let expected: &[&str] =
+            if component["id"] == "sound-kernel" { &[] } else { &["kernels compute what their ops mean"] };
+        assert_eq!(failures, expected, "{component}");
+    }
+}
+
 fn only(host: &Host, id: &str, more: &str) -> (Answer, Value) {
     let answer = host.run(&format!("plugin check --quick --json --component {id} {more} {}", mutants()));
     let report = json(&answer);

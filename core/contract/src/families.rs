@@ -20,8 +20,15 @@ pub enum Family {
 }
 
 impl Family {
-    pub const ALL: [Family; 6] =
-        [Family::Building, Family::Execution, Family::Gradients, Family::Batch, Family::Kind, Family::Claims];
+    pub const ALL: [Family; 7] = [
+        Family::Building,
+        Family::Kernels,
+        Family::Execution,
+        Family::Gradients,
+        Family::Batch,
+        Family::Kind,
+        Family::Claims,
+    ];
 
     /// One word.
     pub fn name(self) -> &'static str {
