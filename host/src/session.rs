@@ -48,7 +48,7 @@ pub enum EngineArgument {
 pub enum PrecisionArgument {
     F32,
     F64,
-    /// Factors of products in bfloat16, everything else in f32
+    /// Factors of products, convolutions and attention in bfloat16, everything else in f32
     Bf16,
 }
 
