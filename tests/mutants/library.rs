@@ -36,7 +36,7 @@ macro_rules! loss {
     };
 }
 
-loss!(Sound, "sound", "", |_level| ());
+loss!(Sound, "sound", "", |level| assert!(level < 10, "the host lets no level {level} through"));
 
 loss!(Panics, "panics", "building is total", |level| assert!(level < 7, "no level {level}"));
 
@@ -44,13 +44,15 @@ loss!(Aborts, "aborts", "building is total", |level| if level >= 7 {
     std::process::abort();
 });
 
-loss!(Hangs, "hangs", "building is total", |level| while level >= 7 {
-    std::thread::sleep(std::time::Duration::from_millis(50));
+loss!(Hangs, "hangs", "building is total", |level| if level >= 7 {
+    loop {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
 });
 
-loss!(Hoards, "hoards", "building is total", |level| {
+loss!(Hoards, "hoards", "building is total", |level| if level >= 7 {
     let mut hoard: Vec<Vec<u8>> = vec![];
-    while level >= 7 {
+    loop {
         hoard.push(vec![1; 16 << 20]);
         // Slow enough that whoever watches is the first to notice.
         std::thread::sleep(std::time::Duration::from_millis(5));

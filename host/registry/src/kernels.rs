@@ -151,7 +151,7 @@ mod tests {
             texts,
             [
                 text("cpu focal.terms_vjp 1"),
-                text("cuda focal.terms 1: terms, for each element, blocks of 256, source of 36 bytes"),
+                text("cuda focal.terms 1: terms, for each element, blocks of 256, source of 37 bytes"),
             ]
         );
     }

@@ -156,7 +156,7 @@ fn find(library: Option<&Path>, named: &Field) -> Result<Component> {
         }
         None => plugins()?,
     };
-    let found = registry.get(&named.key, &id).map(Clone::clone);
+    let found = registry.get(&named.key, &id).cloned();
     found.map_err(|error| {
         let failure = wrong(&plugin.node.span, error.message).help(error.help);
         registry.problems().iter().fold(failure, |failure, problem| failure.note(problem.to_string()))
