@@ -20,7 +20,7 @@ pub fn write(options: &[NamedOption]) -> String {
     options.collect::<Vec<_>>().join(", ")
 }
 
-/// What [`write`] wrote, with the kinds that the schema gives the options.
+/// What [`write()`] wrote, with the kinds that the schema gives the options.
 ///
 /// # Errors
 /// What cannot be read, in a phrase.

@@ -1,7 +1,7 @@
 //! The whole contract of a built library, component by component.
 //!
-//! Everything of a library runs in a child process ([`inside`]), which says what it is about to do before it does it; so a hang, a
-//! crash or a memory that fills up becomes the failure of the property it happened in ([`watch`]). One child a component: the
+//! Everything of a library runs in a child process ([`inside()`]), which says what it is about to do before it does it; so a hang, a
+//! crash or a memory that fills up becomes the failure of the property it happened in (`watch`). One child a component: the
 //! others are still checked.
 
 mod advice;
