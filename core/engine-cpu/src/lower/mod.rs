@@ -19,7 +19,10 @@ mod product;
 mod reduce;
 mod supports;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 pub(crate) use custom::Checked;
 use fer_cpu_kernels::{elementwise::Element, simd::Isa};
@@ -84,6 +87,8 @@ pub(crate) struct Lowering<'g> {
     patched: HashMap<(Value, [usize; 2]), BufferId>,
     /// Where a value is to be written because it will be joined with others there.
     targets: HashMap<Value, (BufferId, View)>,
+    /// Nodes that a kernel computes on its way, though they come before it.
+    merged: HashSet<usize>,
     label: Call,
 }
 
@@ -105,10 +110,12 @@ pub(crate) fn lower(graph: &Graph, options: &Options) -> Result<Plan> {
         copies: HashMap::new(),
         patched: HashMap::new(),
         targets: HashMap::new(),
+        merged: HashSet::new(),
         label: label(""),
     };
     lowering.arguments();
     lowering.join();
+    lowering.merge_rectifiers();
     for item in lowering.order() {
         match item {
             Item::Cluster(cluster) => lowering.cluster(cluster),
@@ -165,7 +172,7 @@ impl Lowering<'_> {
             }
         }
         for (i, node) in self.graph.nodes.iter().enumerate() {
-            if self.clusters.of[i].is_none() && !crate::uses::is_view(node) {
+            if self.clusters.of[i].is_none() && !crate::uses::is_view(node) && !self.merged.contains(&i) {
                 items.push((self.clusters.slots[i], i, Item::Node(i)));
             }
         }
@@ -192,7 +199,7 @@ impl Lowering<'_> {
             ("layer_norm", adjoint) => self.layer_norm(index, adjoint),
             ("softmax" | "log_softmax", adjoint) => self.softmax(node, adjoint),
             ("batch_norm_training", false) => self.batch_norm(node),
-            ("batch_norm_training", true) => self.batch_norm_vjp(node),
+            ("batch_norm_training", true) => self.batch_norm_vjp(index),
             ("l2_normalize", adjoint) => self.l2_normalize(node, adjoint),
             ("reduce_sum" | "reduce_max", false) => self.reduce(node),
             ("resize", adjoint) => self.resize(node, adjoint),
