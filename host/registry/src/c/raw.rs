@@ -1,0 +1,151 @@
+//! `fer_plugin.h` in Rust, member by member. `tests/c_layout.rs` compares sizes and places with a C compiler's.
+
+use std::ffi::{c_char, c_void};
+
+/// `FER_PLUGIN_MAJOR` and `FER_PLUGIN_MINOR`.
+pub const MAJOR: u32 = 1;
+pub const MINOR: u32 = 0;
+
+/// The kinds of a constant.
+pub mod constant {
+    pub const NONE: u32 = 0;
+    pub const BOOL: u32 = 1;
+    pub const INT: u32 = 2;
+    pub const FLOAT: u32 = 3;
+    pub const TEXT: u32 = 4;
+    pub const INTS: u32 = 5;
+    pub const FLOATS: u32 = 6;
+}
+
+/// The flags of an option.
+pub mod flag {
+    pub const HAS_MIN: u32 = 1;
+    pub const HAS_MAX: u32 = 2;
+    pub const OPTIONAL: u32 = 4;
+    pub const ALL: u32 = HAS_MIN | HAS_MAX | OPTIONAL;
+}
+
+/// `FER_ERROR`, for every number that a callback gives.
+pub const ERROR: i64 = -1;
+
+/// `fer_named`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Named {
+    pub name: *const c_char,
+    pub kind: u32,
+    pub reserved: u32,
+    pub integer: i64,
+    pub number: f64,
+    pub text: *const c_char,
+    pub integers: *const i64,
+    pub numbers: *const f64,
+    pub count: usize,
+}
+
+/// `fer_option`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Choice {
+    pub name: *const c_char,
+    pub kind: u32,
+    pub flags: u32,
+    pub initial: Named,
+    pub min: f64,
+    pub max: f64,
+    pub choices: *const *const c_char,
+    pub choice_count: usize,
+    pub doc: *const c_char,
+}
+
+/// `fer_graph *`: a number that stands for a graph, never an address.
+pub type Handle = *mut c_void;
+
+/// `fer_build`.
+pub type Build = unsafe extern "C" fn(*const Host, Handle, *const Request) -> i32;
+
+/// `fer_component`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Component {
+    pub id: *const c_char,
+    pub kind: *const c_char,
+    pub version: *const c_char,
+    pub summary: *const c_char,
+    pub doc: *const c_char,
+    pub option_size: usize,
+    pub option_count: usize,
+    pub options: *const Choice,
+    pub build: Option<Build>,
+}
+
+/// The first members of `fer_plugin`, which every version has.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Head {
+    pub struct_size: usize,
+    pub major: u32,
+    pub minor: u32,
+}
+
+/// `fer_plugin`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Plugin {
+    pub head: Head,
+    pub component_size: usize,
+    pub component_count: usize,
+    pub components: *const Component,
+}
+
+/// `fer_plugin_entry`.
+pub type Entry = unsafe extern "C" fn(u32, u32) -> *const Plugin;
+
+/// `fer_request`.
+#[repr(C)]
+pub struct Request {
+    pub struct_size: usize,
+    pub component: *const c_char,
+    pub kind: *const c_char,
+    pub options: *const Named,
+    pub option_count: usize,
+    pub training: i32,
+    pub reserved: i32,
+}
+
+/// What `parameter` and `state` are.
+pub type Declare =
+    unsafe extern "C" fn(Handle, *const c_char, *const i64, usize, *const c_char, *const f64, usize) -> i64;
+
+/// `fer_host`.
+#[repr(C)]
+pub struct Host {
+    pub struct_size: usize,
+    pub major: u32,
+    pub minor: u32,
+    pub input: unsafe extern "C" fn(Handle, *const c_char) -> i64,
+    pub parameter: Declare,
+    pub state: Declare,
+    #[allow(clippy::type_complexity)]
+    pub op: unsafe extern "C" fn(
+        Handle,
+        *const c_char,
+        u32,
+        *const i64,
+        usize,
+        *const Named,
+        usize,
+        *mut i64,
+        usize,
+    ) -> i64,
+    pub output: unsafe extern "C" fn(Handle, *const c_char, i64) -> i32,
+    pub update: unsafe extern "C" fn(Handle, i64, i64) -> i32,
+    pub has_op: unsafe extern "C" fn(*const c_char, u32) -> i32,
+    pub rank: unsafe extern "C" fn(Handle, i64) -> i64,
+    pub size: unsafe extern "C" fn(Handle, i64, i64) -> i64,
+    pub dtype: unsafe extern "C" fn(Handle, i64) -> *const c_char,
+    pub enter: unsafe extern "C" fn(Handle, *const c_char) -> i32,
+    pub leave: unsafe extern "C" fn(Handle) -> i32,
+    pub stream: unsafe extern "C" fn(Handle) -> i64,
+    pub error: unsafe extern "C" fn(Handle, *const c_char, *const c_char, *const c_char) -> i32,
+}
