@@ -110,7 +110,7 @@ typedef struct fer_host {
   uint32_t minor;
 
   /* The tensor that the host offers under this name. Backbone, resizer: "images" [n, c, h, w]. Loss: "logits" [n, k], "targets"
-     [n, k] (a distribution), "prior" [k, k], "weights" [n]. All are float. Asked twice, it is the same value. */
+     [n, k] (a distribution), "prior" [k, k], "weights" [n]. All are float. Asked twice, it is the same value. Those that nobody asks for are inputs of the graph too. */
   fer_value (*input)(fer_graph *graph, const char *name);
 
   /* A trained parameter, float, named below the current scope. How it starts: "zeros", "ones", "eye"; "constant" with 1 number;

@@ -68,12 +68,7 @@ fn room_for_arguments(session: &Session) -> Result<()> {
 }
 
 unsafe extern "C" fn input(graph: Handle, given: *const c_char) -> i64 {
-    let answer = with(graph, |session| {
-        let name = name("an input", given)?;
-        let ty = session.offered(&name)?;
-        told(session.builder.shared_input(&name, ty))
-    });
-    number(answer)
+    number(with(graph, |session| session.offered(&name("an input", given)?)))
 }
 
 unsafe extern "C" fn parameter(
@@ -305,13 +300,13 @@ unsafe extern "C" fn error(graph: Handle, message: *const c_char, option: *const
     with_failed(graph, |session| {
         // SAFETY: see above.
         let texts = unsafe { (read::text(message), read::text_or_empty(option), read::text_or_empty(help)) };
-        match texts {
-            (Ok(message), Ok(option), Ok(help)) => session.say(message, option, help),
-            (Err(reason), ..) => {
-                session.say(format!("the message of the plugin's error {reason}"), "".into(), "".into())
-            }
-            (Ok(message), option, help) => session.say(message, option.unwrap_or_default(), help.unwrap_or_default()),
-        }
+        let (message, option, help) = texts;
+        let message = match message {
+            Ok(text) if text.trim().is_empty() => "the plugin gave up with an empty message".to_owned(),
+            Ok(text) => text,
+            Err(reason) => format!("the message of the plugin's error {reason}"),
+        };
+        session.say(message, option.unwrap_or_default(), help.unwrap_or_default());
     });
     1
 }

@@ -18,7 +18,7 @@ use std::{
 
 use fer_abi::{BuildError, BuildRequest, Descriptor, Fragment, NamedOption, OptionValue};
 
-use crate::{error::Fault, image};
+use crate::{error::Fault, image, spec::fits};
 
 /// What a library of the C door has.
 pub(crate) struct Library {
@@ -56,10 +56,10 @@ impl Library {
 
     pub(crate) fn build(&self, request: &BuildRequest) -> Result<Fragment, BuildError> {
         let wanted = |d: &Descriptor| d.id == request.component && d.kind == request.kind;
-        let Some((_, build)) = self.components.iter().find(|(descriptor, _)| wanted(descriptor)) else {
+        let Some((descriptor, build)) = self.components.iter().find(|(descriptor, _)| wanted(descriptor)) else {
             return Err(error(format!("the library has no {} {:?}", request.kind, request.component.as_str())));
         };
-        let given = Given::new(request)?;
+        let given = Given::new(request, &checked(descriptor, request)?)?;
         let options: Vec<raw::Named> = given.options.iter().map(GivenOption::raw).collect();
         let asked = raw::Request {
             struct_size: size_of::<raw::Request>(),
@@ -73,6 +73,30 @@ impl Library {
         // SAFETY: the function has this type by the header, and everything it is given lives until it returns.
         session::with_graph(request, |graph| unsafe { build(&raw const callbacks::HOST, graph, &raw const asked) })
     }
+}
+
+/// The options in the order of the schema, defaults filled in. A plugin in C looks at the member that the schema promises, and finds
+/// every option that is not optional; so what somebody else asks for is held to the schema here too.
+fn checked(descriptor: &Descriptor, request: &BuildRequest) -> Result<Vec<NamedOption>, BuildError> {
+    let refusal = |name: &str, message: String| BuildError { option: name.into(), ..error(message) };
+    let unknown = |given: &&NamedOption| descriptor.options.iter().all(|spec| spec.name != given.name);
+    if let Some(given) = request.options.iter().find(unknown) {
+        return Err(refusal(&given.name, format!("{} has no option {:?}", descriptor.id, given.name.as_str())));
+    }
+    let mut options = Vec::new();
+    for spec in &descriptor.options {
+        let given = request.options.iter().find(|given| given.name == spec.name).map(|given| &given.value);
+        match given.or(spec.default.as_ref().into_option()) {
+            Some(value) => {
+                let expected = |expected| refusal(&spec.name, format!("{} must be {expected}", spec.name));
+                fits(spec, value).map_err(expected)?;
+                options.push(NamedOption { name: spec.name.clone(), value: value.clone() });
+            }
+            None if spec.optional => {}
+            None => return Err(refusal(&spec.name, format!("{} is missing", spec.name))),
+        }
+    }
+    Ok(options)
 }
 
 /// A request's texts and lists, kept while a plugin looks at them.
@@ -89,7 +113,7 @@ struct GivenOption {
 }
 
 impl Given {
-    fn new(request: &BuildRequest) -> Result<Given, BuildError> {
+    fn new(request: &BuildRequest, options: &[NamedOption]) -> Result<Given, BuildError> {
         let option = |option: &NamedOption| {
             let text = match &option.value {
                 OptionValue::Text(text) => text.as_str(),
@@ -104,7 +128,7 @@ impl Given {
         Ok(Given {
             component: word(&request.component)?,
             kind: word(&request.kind)?,
-            options: request.options.iter().map(option).collect::<Result<_, BuildError>>()?,
+            options: options.iter().map(option).collect::<Result<_, BuildError>>()?,
         })
     }
 }

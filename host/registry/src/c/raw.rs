@@ -1,4 +1,4 @@
-//! `fer_plugin.h` in Rust, member by member. `tests/c_layout.rs` compares sizes and places with a C compiler's.
+//! `fer_plugin.h` in Rust, member by member. A test below compares sizes and places with a C compiler's.
 
 use std::ffi::{c_char, c_void};
 
@@ -148,4 +148,67 @@ pub struct Host {
     pub leave: unsafe extern "C" fn(Handle) -> i32,
     pub stream: unsafe extern "C" fn(Handle) -> i64,
     pub error: unsafe extern "C" fn(Handle, *const c_char, *const c_char, *const c_char) -> i32,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fmt::Write, mem::offset_of, process::Command};
+
+    use super::*;
+
+    /// Every member's place, as the C compiler has it and as Rust has it.
+    #[test]
+    fn the_header_and_this_file_agree() {
+        let mut program = "#include <stdio.h>\n#include \"fer_plugin.h\"\nint main(void) {\n".to_owned();
+        let mut ours = String::new();
+        macro_rules! table {
+            ($here:ident, $there:literal: $($member:ident $name:literal),+) => {
+                _ = writeln!(program, "printf(\"{0} %zu\\n\", sizeof({0}));", $there);
+                _ = writeln!(ours, "{} {}", $there, size_of::<$here>());
+                $(
+                    _ = writeln!(program, "printf(\"{0}.{1} %zu\\n\", offsetof({0}, {1}));", $there, $name);
+                    _ = writeln!(ours, "{}.{} {}", $there, $name, offset_of!($here, $member));
+                )+
+            };
+        }
+        table!(Named, "fer_named": name "name", kind "kind", reserved "reserved", integer "integer", number "number", text "text",
+            integers "integers", numbers "numbers", count "count");
+        table!(Choice, "fer_option": name "name", kind "kind", flags "flags", initial "initial", min "min", max "max",
+            choices "choices", choice_count "choice_count", doc "doc");
+        table!(Component, "fer_component": id "id", kind "kind", version "version", summary "summary", doc "doc",
+            option_size "option_size", option_count "option_count", options "options", build "build");
+        table!(Plugin, "fer_plugin": head "struct_size", component_size "component_size",
+            component_count "component_count", components "components");
+        table!(Head, "fer_head": struct_size "struct_size", major "major", minor "minor");
+        table!(Request, "fer_request": struct_size "struct_size", component "component", kind "kind", options "options",
+            option_count "option_count", training "training", reserved "reserved");
+        table!(Host, "fer_host": struct_size "struct_size", major "major", minor "minor", input "input", parameter "parameter",
+            state "state", op "op", output "output", update "update", has_op "has_op", rank "rank", size "size",
+            dtype "dtype", enter "enter", leave "leave", stream "stream", error "error");
+        for (name, value) in
+            [("FER_PLUGIN_MAJOR", MAJOR), ("FER_PLUGIN_MINOR", MINOR), ("FER_FLOATS", constant::FLOATS)]
+        {
+            _ = writeln!(program, "printf(\"{name} %u\\n\", {name});");
+            _ = writeln!(ours, "{name} {value}");
+        }
+        program.push_str("return 0;\n}\n");
+        // The head is the beginning of the table, which has no type of its own in C.
+        let head =
+            "typedef struct fer_head { size_t struct_size; uint32_t major; uint32_t minor; } fer_head;\nint main";
+        let program = program.replace("int main", head);
+
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (source, made) = (folder.path().join("layout.c"), folder.path().join("layout"));
+        std::fs::write(&source, program).expect("written");
+        let include = concat!(env!("CARGO_MANIFEST_DIR"), "/../../core/abi/include");
+        let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+        let compiled =
+            Command::new(&compiler).args(["-std=c99", "-I", include]).arg(&source).arg("-o").arg(&made).output();
+        let compiled = compiled.unwrap_or_else(|error| {
+            panic!("{compiler} cannot be run ({error}): install a C compiler (apt-get install gcc), or set CC")
+        });
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        let theirs = Command::new(made).output().expect("runs").stdout;
+        assert_eq!(String::from_utf8_lossy(&theirs), ours);
+    }
 }

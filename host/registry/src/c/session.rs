@@ -13,7 +13,7 @@ use std::{
 };
 
 use fer_abi::{BuildError, BuildRequest, Fragment};
-use fer_graph::{Builder, GraphError, TensorType, Value};
+use fer_graph::{Builder, GraphError, Role, TensorType, Value};
 
 use super::raw::Handle;
 
@@ -23,8 +23,6 @@ pub type Result<T> = std::result::Result<T, String>;
 /// One graph under construction.
 pub struct Session {
     pub builder: Builder,
-    /// What the host offers.
-    inputs: Vec<(String, TensorType)>,
     /// The paths of the scopes that were entered, the innermost last.
     pub scopes: Vec<String>,
     /// How many numbers constants and first values have so far.
@@ -36,27 +34,26 @@ pub struct Session {
 }
 
 impl Session {
+    /// Every input that the host offers is an argument, in its order, whether the plugin asks for it or not: as it is of plugins in
+    /// Rust.
     fn new(request: &BuildRequest) -> Result<Session> {
-        let input = |input: &fer_abi::NamedTensorType| {
+        let builder = Builder::new(&request.component);
+        for input in &request.inputs {
             let shape: Vec<usize> = input.ty.shape.iter().map(|&d| usize::try_from(d).unwrap_or(usize::MAX)).collect();
-            Ok((input.name.to_string(), TensorType::new(input.ty.dtype.parse()?, shape)))
-        };
-        Ok(Session {
-            builder: Builder::new(&request.component),
-            inputs: request.inputs.iter().map(input).collect::<Result<_>>()?,
-            scopes: Vec::new(),
-            numbers: 0,
-            failed: None,
-            said: None,
-        })
+            let ty = TensorType::new(input.ty.dtype.parse()?, shape);
+            builder.input(&input.name, ty).map_err(|error| error.to_string())?;
+        }
+        Ok(Session { builder, scopes: Vec::new(), numbers: 0, failed: None, said: None })
     }
 
-    /// The type of an input that the host offers.
-    pub fn offered(&self, name: &str) -> Result<TensorType> {
-        let found = self.inputs.iter().find(|(offered, _)| offered == name);
-        found.map(|(_, ty)| ty.clone()).ok_or_else(|| {
-            let known: Vec<&str> = self.inputs.iter().map(|(name, _)| name.as_str()).collect();
-            format!("the host offers no input {name:?}; it offers {}", known.join(", "))
+    /// An input that the host offers.
+    pub fn offered(&self, name: &str) -> Result<Value> {
+        self.builder.look(|graph| {
+            let offered = || graph.arguments.iter().filter(|a| a.role == Role::Input);
+            offered().find(|argument| argument.name == name).map(|argument| argument.value).ok_or_else(|| {
+                let known: Vec<&str> = offered().map(|argument| argument.name.as_str()).collect();
+                format!("the host offers no input {name:?}; it offers {}", known.join(", "))
+            })
         })
     }
 
