@@ -173,3 +173,22 @@ fn the_schema_is_what_a_plugin_in_rust_would_declare() {
     assert_eq!(colours.choices.iter().map(|word| word.as_str()).collect::<Vec<_>>(), ["separate", "mixed"]);
     assert!(colours.min.is_none() && !colours.doc.is_empty());
 }
+
+/// The page's first file, compiled as it stands there, gives what it says.
+#[test]
+fn the_page_s_plugin_works() {
+    let page = std::fs::read_to_string(common::repository().join("docs/c-plugins.md")).expect("the page");
+    let (_, rest) = page.split_once("```c\n").expect("a block of C");
+    let (code, _) = rest.split_once("```").expect("its end");
+    let source = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("page_half.c");
+    std::fs::write(&source, code).expect("written");
+    let half = common::subject(&common::compile(&source, "page_half", &[]), "resizer", "half");
+    let case = Case { options: vec![], inputs: images([1, 1, 2, 4]), training: false, seed: 7 };
+    let model = Model::initial(&half, &case).expect("builds");
+    let x = model.values["images"].to_f64();
+    let mean = |first: usize| (x[first] + x[first + 1] + x[first + 4] + x[first + 5]) / 4.0;
+    for (found, expected) in model.run().expect("runs").into_iter().zip([mean(0), mean(2)]) {
+        // Four sums in f64.
+        assert!((found - expected).abs() <= 1e-14, "{found} and not {expected}");
+    }
+}
