@@ -8,7 +8,7 @@ use fer_engine::{
 use fer_engine_dfdx::DfdxEngine;
 use fer_graph::{Graph, Role};
 
-use crate::{Case, Model, Outcome, Property, Subject, Trouble};
+use crate::{Case, Contract, Model, Outcome, Property, Subject, Trouble};
 
 pub const PROPERTIES: &[Property<'static>] =
     &[Property { name: "kernels compute what their ops mean", cases: 6, wide: false, check: &as_meant }];
@@ -30,6 +30,17 @@ pub fn check(kernels: &Kernels, graph: &Graph) -> Outcome<usize> {
         }
     }
     Ok(compared.len())
+}
+
+/// Fails the test that calls it when a kernel of the component's library is not what its op means, or none was seen.
+///
+/// # Panics
+/// With the failure and its reproduction.
+pub fn assert_kernels(contract: &Contract) {
+    let report = crate::check(&contract.subject, &contract.domain, PROPERTIES);
+    let failures: Vec<String> = report.failures.iter().map(ToString::to_string).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    assert!(report.unexamined.is_empty(), "no kernel was compared: {:?}", report.unexamined);
 }
 
 fn as_meant(subject: &Subject, case: &Case) -> Outcome {

@@ -5,10 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fer_abi::{OptionSpec, OptionValue};
+use fer_abi::{OptionSpec, OptionValue, property};
 use serde::Serialize;
 
-use crate::{component::Component, info::ComponentInfo, spec::bounds};
+use crate::{
+    component::Component,
+    info::{ComponentInfo, PropertyInfo, ValueInfo},
+    spec::bounds,
+};
 
 /// Everything known of a component, for `--json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -54,7 +58,27 @@ fn page(report: &ComponentReport, options: &[OptionSpec], library: &Path) -> Str
         [] => text.push_str("\nno options\n"),
         options => table(&mut text, options),
     }
+    kernels(&mut text, about);
     text
+}
+
+/// The library's kernels for ops of its own, and which of them run.
+fn kernels(text: &mut String, about: &ComponentInfo) {
+    let kernel = |p: &PropertyInfo| match &p.value {
+        ValueInfo::Text(said) if p.name == property::KERNEL => Some(said.clone()),
+        _ => None,
+    };
+    let kernels: Vec<String> = about.properties.iter().filter_map(kernel).collect();
+    if kernels.is_empty() {
+        return;
+    }
+    text.push_str("\nkernels of the library (device, op, version)\n");
+    for kernel in &kernels {
+        let _ = writeln!(text, "    {kernel}");
+    }
+    if kernels.iter().any(|k| k.starts_with("cuda ")) {
+        text.push_str("    those for cuda are carried only: this fer-host has no engine that runs them\n");
+    }
 }
 
 /// Columns as wide as their widest cell, the documentation below each row.
@@ -184,6 +208,19 @@ mod tests {
              mode     text   \"mean\"     \"mean\" | \"sum\"\n"
         );
         assert!(page(&report, &[], &report.library).ends_with("\nno options\n"));
+        let mut with = report.clone();
+        let text = |said: &str| PropertyInfo { name: "kernel".into(), value: ValueInfo::Text(said.into()) };
+        with.component.properties =
+            vec![text("cpu a.b 1"), text("cuda a.b 1: f, for each row, blocks of 64, source of 9 bytes")];
+        let shown = page(&with, &[], &report.library);
+        assert!(
+            shown.ends_with(
+                "\nkernels of the library (device, op, version)\n    cpu a.b 1\n    \
+                 cuda a.b 1: f, for each row, blocks of 64, source of 9 bytes\n    \
+                 those for cuda are carried only: this fer-host has no engine that runs them\n"
+            ),
+            "{shown}"
+        );
         assert_eq!(wrap("a bb ccc", 4), ["a bb", "ccc"]);
     }
 }

@@ -92,7 +92,7 @@ mod tests {
             assert_eq!(text(c"ltr".as_ptr()), Ok("ltr".to_owned()));
             assert_eq!(text(std::ptr::null()), Err("is NULL".to_owned()));
             assert_eq!(text_or_empty(std::ptr::null()), Ok(String::new()));
-            assert_eq!(text(b"\xff\0".as_ptr().cast()), Err("is not UTF-8".to_owned()));
+            assert_eq!(text(c"\xff".as_ptr()), Err("is not UTF-8".to_owned()));
             assert_eq!(text(long.as_ptr().cast()), Err("is longer than 65536 bytes".to_owned()));
             assert_eq!(list([1, 2].as_ptr(), 2, 2), Ok(vec![1, 2]));
             assert_eq!(list::<i64>(std::ptr::null(), 0, 2), Ok(vec![]));
