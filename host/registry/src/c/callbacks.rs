@@ -67,10 +67,12 @@ fn room_for_arguments(session: &Session) -> Result<()> {
     }
 }
 
+// SAFETY: a plugin calls it by the header; see above.
 unsafe extern "C" fn input(graph: Handle, given: *const c_char) -> i64 {
     number(with(graph, |session| session.offered(&name("an input", given)?)))
 }
 
+// SAFETY: a plugin calls it by the header; see above.
 unsafe extern "C" fn parameter(
     graph: Handle,
     given: *const c_char,
@@ -88,6 +90,7 @@ unsafe extern "C" fn parameter(
     number(answer)
 }
 
+// SAFETY: a plugin calls it by the header; see above.
 unsafe extern "C" fn state(
     graph: Handle,
     given: *const c_char,
@@ -137,6 +140,7 @@ fn declaration(
     Ok((name, sizes, init))
 }
 
+// SAFETY: a plugin calls it by the header; see above.
 #[allow(clippy::too_many_arguments)]
 unsafe extern "C" fn op(
     graph: Handle,
@@ -205,6 +209,7 @@ fn attribute(given: &Named) -> Result<(String, Attribute)> {
     }
 }
 
+// SAFETY: a plugin calls it by the header; see above.
 unsafe extern "C" fn output(graph: Handle, given: *const c_char, value: i64) -> i32 {
     let answer = with(graph, |session| {
         let name = name("an output", given)?;
@@ -222,6 +227,7 @@ unsafe extern "C" fn output(graph: Handle, given: *const c_char, value: i64) -> 
     done(answer)
 }
 
+// SAFETY: a plugin calls it by the header; see above.
 unsafe extern "C" fn update(graph: Handle, state: i64, value: i64) -> i32 {
     let answer = with(graph, |session| {
         let (state, value) = (session.value(state)?, session.value(value)?);
@@ -230,16 +236,19 @@ unsafe extern "C" fn update(graph: Handle, state: i64, value: i64) -> i32 {
     done(answer)
 }
 
+// SAFETY: a plugin calls it by the header; see above.
 unsafe extern "C" fn has_op(given: *const c_char, version: u32) -> i32 {
     // SAFETY: see above.
     let known = catch_unwind(|| unsafe { read::text(given) }.is_ok_and(|name| fer_graph::has_op(&name, version)));
     i32::from(known.unwrap_or(false))
 }
 
+// SAFETY: a plugin calls it by the header; see above.
 unsafe extern "C" fn rank(graph: Handle, value: i64) -> i64 {
     with(graph, |session| Ok(session.builder.rank(session.value(value)?) as i64)).unwrap_or(ERROR)
 }
 
+// SAFETY: a plugin calls it by the header; see above.
 unsafe extern "C" fn size(graph: Handle, value: i64, axis: i64) -> i64 {
     let answer = with(graph, |session| {
         let shape = session.builder.shape(session.value(value)?);
@@ -250,6 +259,7 @@ unsafe extern "C" fn size(graph: Handle, value: i64, axis: i64) -> i64 {
     answer.unwrap_or(ERROR)
 }
 
+// SAFETY: a plugin calls it by the header; see above.
 unsafe extern "C" fn dtype(graph: Handle, value: i64) -> *const c_char {
     let answer = with(graph, |session| Ok(session.builder.dtype(session.value(value)?)));
     answer.map_or(std::ptr::null(), |dtype| word(dtype).as_ptr())
@@ -266,6 +276,7 @@ fn word(dtype: DType) -> &'static CStr {
     }
 }
 
+// SAFETY: a plugin calls it by the header; see above.
 unsafe extern "C" fn enter(graph: Handle, given: *const c_char) -> i32 {
     let answer = with(graph, |session| {
         let name = name("a scope", given)?;
@@ -281,6 +292,7 @@ unsafe extern "C" fn enter(graph: Handle, given: *const c_char) -> i32 {
     done(answer)
 }
 
+// SAFETY: a plugin calls it by the header; see above.
 unsafe extern "C" fn leave(graph: Handle) -> i32 {
     done(with(graph, |session| match session.scopes.pop() {
         Some(_) => Ok(()),
@@ -288,6 +300,7 @@ unsafe extern "C" fn leave(graph: Handle) -> i32 {
     }))
 }
 
+// SAFETY: a plugin calls it by the header; see above.
 unsafe extern "C" fn stream(graph: Handle) -> i64 {
     let answer = with(graph, |session| {
         let _scope = session.builder.absolute_scope(session.scope());
@@ -296,6 +309,7 @@ unsafe extern "C" fn stream(graph: Handle) -> i64 {
     answer.unwrap_or(ERROR)
 }
 
+// SAFETY: a plugin calls it by the header; see above.
 unsafe extern "C" fn error(graph: Handle, message: *const c_char, option: *const c_char, help: *const c_char) -> i32 {
     with_failed(graph, |session| {
         // SAFETY: see above.

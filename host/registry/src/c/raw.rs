@@ -2,6 +2,12 @@
 
 use std::ffi::{c_char, c_void};
 
+/// The type of a function that the other side calls, or is called by.
+macro_rules! function {
+    // SAFETY: a type alone; whoever calls such a function says why it may.
+    ($($argument:ty),* => $answer:ty) => { unsafe extern "C" fn($($argument),*) -> $answer };
+}
+
 /// `FER_PLUGIN_MAJOR` and `FER_PLUGIN_MINOR`.
 pub const MAJOR: u32 = 1;
 pub const MINOR: u32 = 0;
@@ -62,7 +68,7 @@ pub struct Choice {
 pub type Handle = *mut c_void;
 
 /// `fer_build`.
-pub type Build = unsafe extern "C" fn(*const Host, Handle, *const Request) -> i32;
+pub type Build = function!(*const Host, Handle, *const Request => i32);
 
 /// `fer_component`.
 #[repr(C)]
@@ -99,7 +105,7 @@ pub struct Plugin {
 }
 
 /// `fer_plugin_entry`.
-pub type Entry = unsafe extern "C" fn(u32, u32) -> *const Plugin;
+pub type Entry = function!(u32, u32 => *const Plugin);
 
 /// `fer_request`.
 #[repr(C)]
@@ -114,8 +120,7 @@ pub struct Request {
 }
 
 /// What `parameter` and `state` are.
-pub type Declare =
-    unsafe extern "C" fn(Handle, *const c_char, *const i64, usize, *const c_char, *const f64, usize) -> i64;
+pub type Declare = function!(Handle, *const c_char, *const i64, usize, *const c_char, *const f64, usize => i64);
 
 /// `fer_host`.
 #[repr(C)]
@@ -123,31 +128,20 @@ pub struct Host {
     pub struct_size: usize,
     pub major: u32,
     pub minor: u32,
-    pub input: unsafe extern "C" fn(Handle, *const c_char) -> i64,
+    pub input: function!(Handle, *const c_char => i64),
     pub parameter: Declare,
     pub state: Declare,
-    #[allow(clippy::type_complexity)]
-    pub op: unsafe extern "C" fn(
-        Handle,
-        *const c_char,
-        u32,
-        *const i64,
-        usize,
-        *const Named,
-        usize,
-        *mut i64,
-        usize,
-    ) -> i64,
-    pub output: unsafe extern "C" fn(Handle, *const c_char, i64) -> i32,
-    pub update: unsafe extern "C" fn(Handle, i64, i64) -> i32,
-    pub has_op: unsafe extern "C" fn(*const c_char, u32) -> i32,
-    pub rank: unsafe extern "C" fn(Handle, i64) -> i64,
-    pub size: unsafe extern "C" fn(Handle, i64, i64) -> i64,
-    pub dtype: unsafe extern "C" fn(Handle, i64) -> *const c_char,
-    pub enter: unsafe extern "C" fn(Handle, *const c_char) -> i32,
-    pub leave: unsafe extern "C" fn(Handle) -> i32,
-    pub stream: unsafe extern "C" fn(Handle) -> i64,
-    pub error: unsafe extern "C" fn(Handle, *const c_char, *const c_char, *const c_char) -> i32,
+    pub op: function!(Handle, *const c_char, u32, *const i64, usize, *const Named, usize, *mut i64, usize => i64),
+    pub output: function!(Handle, *const c_char, i64 => i32),
+    pub update: function!(Handle, i64, i64 => i32),
+    pub has_op: function!(*const c_char, u32 => i32),
+    pub rank: function!(Handle, i64 => i64),
+    pub size: function!(Handle, i64, i64 => i64),
+    pub dtype: function!(Handle, i64 => *const c_char),
+    pub enter: function!(Handle, *const c_char => i32),
+    pub leave: function!(Handle => i32),
+    pub stream: function!(Handle => i64),
+    pub error: function!(Handle, *const c_char, *const c_char, *const c_char => i32),
 }
 
 #[cfg(test)]
