@@ -16,6 +16,8 @@ use object::{
 
 /// The symbol that makes a shared library a plugin: abi_stable's header of the root module.
 pub const ENTRY: &str = ROOT_MODULE_LOADER_NAME;
+/// The same for a library in C or C++: the one function of `fer_plugin.h`.
+pub const C_ENTRY: &str = "fer_plugin_entry";
 
 /// Why the bytes are not a plugin that this machine can load. Its text is one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +32,7 @@ pub enum ImageError {
     Truncated { part: String, end: u128, length: usize },
     #[error("damaged: {0}")]
     Damaged(String),
-    #[error("not a plugin: does not export {ENTRY} (export_plugin! does)")]
+    #[error("not a plugin: does not export {ENTRY} (export_plugin! does) or {C_ENTRY} (C does)")]
     NoEntry,
 }
 
@@ -70,7 +72,7 @@ pub fn check(bytes: &[u8]) -> Result<(), ImageError> {
 
 /// True when the file was probably meant to be a plugin: the entry point's name is somewhere in it.
 pub fn mentions_entry(bytes: &[u8]) -> bool {
-    bytes.windows(ENTRY.len()).any(|window| window == ENTRY.as_bytes())
+    [ENTRY, C_ENTRY].iter().any(|entry| bytes.windows(entry.len()).any(|window| window == entry.as_bytes()))
 }
 
 /// ELF's program headers and section table, before anything is read through them.
@@ -131,9 +133,8 @@ fn exports_entry(file: &object::File<'_>) -> Result<bool, ImageError> {
         };
         // Mach-O puts an underscore before every C name.
         let name: &[u8] = name;
-        if name == ENTRY.as_bytes()
-            || (cfg!(target_vendor = "apple") && name.strip_prefix(b"_") == Some(ENTRY.as_bytes()))
-        {
+        let plain = if cfg!(target_vendor = "apple") { name.strip_prefix(b"_").unwrap_or(name) } else { name };
+        if [name, plain].iter().any(|name| *name == ENTRY.as_bytes() || *name == C_ENTRY.as_bytes()) {
             return Ok(true);
         }
     }

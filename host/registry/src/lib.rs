@@ -23,6 +23,7 @@
 //! # Ok(()) }
 //! ```
 
+mod c;
 mod child;
 mod component;
 mod error;

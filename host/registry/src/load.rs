@@ -10,7 +10,7 @@ use abi_stable::{
 };
 use fer_abi::{BuildError, BuildRequest, Descriptor, Fragment, Kernel, PluginModule_Ref, property};
 
-use crate::{error::Fault, kernels, older, validate};
+use crate::{c, error::Fault, kernels, older, validate};
 
 /// A loaded library, whichever version of the table it has.
 #[derive(Clone, Copy)]
@@ -18,6 +18,8 @@ pub(crate) enum Module {
     Today(PluginModule_Ref),
     /// The frozen table of fer-abi 0.1.
     V0_1(fer_abi_0_1::PluginModule_Ref),
+    /// What a library in C or C++ says of itself.
+    C(&'static c::Library),
 }
 
 impl Module {
@@ -25,6 +27,7 @@ impl Module {
         match self {
             Module::Today(table) => table.describe()().into_vec(),
             Module::V0_1(table) => older::v0_1::descriptors(table.describe()()),
+            Module::C(library) => library.descriptors(),
         }
     }
 
@@ -32,6 +35,7 @@ impl Module {
         match self {
             Module::Today(table) => table.build()(request).into_result(),
             Module::V0_1(table) => older::v0_1::built(table.build()(&older::v0_1::request(request))),
+            Module::C(library) => library.build(request),
         }
     }
 
@@ -39,13 +43,16 @@ impl Module {
     fn kernels(self) -> Vec<Kernel> {
         match self {
             Module::Today(table) => table.kernels()().into_vec(),
-            Module::V0_1(_) => Vec::new(),
+            Module::V0_1(_) | Module::C(_) => Vec::new(),
         }
     }
 }
 
 /// Loads the library and checks that its table is one this host speaks.
 pub(crate) fn load(path: &Path) -> Result<Module, Fault> {
+    if let Some(library) = c::load(path)? {
+        return Ok(Module::C(library));
+    }
     // Not `RootModule::load_from_file`: that answers with the first library for ever.
     let header = lib_header_from_path(path).map_err(|error| fault(&error))?;
     if check_header(header)? {
