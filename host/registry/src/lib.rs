@@ -39,6 +39,7 @@ mod search;
 mod show;
 mod spec;
 mod validate;
+mod wire;
 
 pub use component::Component;
 pub use error::{Fault, Problem, RegistryError, RegistryErrorKind};
