@@ -6,8 +6,8 @@
 
 use abi_stable::std_types::{RString, RVec};
 use fer_abi::{
-    Argument, Attribute, BuildRequest, Definition, Fragment, NamedAttribute, NamedOption, NamedTensorType, Node, Operand,
-    OptionValue, Output, TensorType, Update,
+    Argument, Attribute, BuildRequest, Definition, Fragment, NamedAttribute, NamedOption, NamedTensorType, Node,
+    Operand, OptionValue, Output, TensorType, Update,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
