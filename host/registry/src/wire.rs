@@ -367,3 +367,97 @@ impl<'a> Unpack<'a> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "../../../core/graph/fuzz/fragment.rs"]
+#[allow(dead_code)]
+mod fragments;
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::Index};
+
+    use super::{fragments::from_bytes, *};
+
+    /// As text, where a NaN equals itself.
+    fn shown(fragment: &Fragment) -> String {
+        format!("{fragment:?}")
+    }
+
+    #[test]
+    fn numbers_come_back_to_the_bit() {
+        let numbers = [0.0, -0.0, f64::NAN, f64::from_bits(0x7ff8_0000_dead_beef), f64::MIN_POSITIVE, f64::INFINITY];
+        let option = |name: &str, value| NamedOption { name: name.into(), value };
+        let asked = BuildRequest {
+            component: "swin".into(),
+            kind: "backbone".into(),
+            options: vec![
+                option("floats", OptionValue::Floats(numbers.to_vec().into())),
+                option("ints", OptionValue::Ints(vec![i64::MIN, -1, i64::MAX].into())),
+                option("none", OptionValue::Floats(RVec::new())),
+            ]
+            .into(),
+            training: true,
+            inputs: vec![NamedTensorType {
+                name: "images".into(),
+                ty: TensorType { dtype: "f".into(), shape: vec![u64::MAX, 0].into() },
+            }]
+            .into(),
+            properties: RVec::new(),
+        };
+        let back = read_request(&request(&asked).expect("packs")).expect("reads");
+        assert_eq!((&back.inputs, &back.options[1..]), (&asked.inputs, &asked.options[1..]));
+        let OptionValue::Floats(back) = &back.options[0].value else { panic!("{:?}", back.options[0]) };
+        assert!(back.iter().zip(numbers).all(|(a, b)| a.to_bits() == b.to_bits()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let bytes = fragment(from_bytes(&[])).expect("packs");
+        let reason = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = bytes.clone();
+            change(&mut bytes);
+            read_fragment(&bytes).expect_err("damaged")
+        };
+        assert!(reason(&|b| b[3] = b'2').contains("another format"));
+        assert!(reason(&|b| b.truncate(7)).contains("ends in its header"));
+        assert!(reason(&|b| b.truncate(20)).contains("ends in its structure"));
+        assert!(reason(&|b| b[11] = 0xff).contains("at most 268435456"));
+        assert_eq!(reason(&|b| b.push(0)), "1 bytes too many behind its numbers");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_fragment_comes_back_and_damage_never_panics(
+            seed in vec(any::<u8>(), 0..600),
+            flips in vec((any::<Index>(), any::<u8>()), 1..8),
+            cut in any::<Option<Index>>(),
+        ) {
+            let whole = from_bytes(&seed);
+            let mut bytes = fragment(whole.clone()).expect("packs");
+            prop_assert_eq!(shown(&read_fragment(&bytes).expect("reads")), shown(&whole));
+            for (at, value) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] ^= value;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            // What reads all the same is handed to the import, as a run does.
+            if let Ok(read) = read_fragment(&bytes) {
+                let _ = fer_graph::import(&read);
+            }
+            let _ = read_request(&bytes);
+        }
+
+        #[test]
+        fn nor_do_bytes_of_any_kind(tail in vec(any::<u8>(), 0..400), length in 0_u64..400) {
+            let bytes = [&FORMAT[..], &length.to_le_bytes(), &tail].concat();
+            let _ = read_fragment(&bytes);
+            let _ = read_fragment(&tail);
+            let _ = read_request(&bytes);
+        }
+    }
+}
