@@ -10,17 +10,19 @@ use fer_abi::{
 };
 
 use crate::{
+    child,
     error::Fault,
     input::OptionInput,
     load,
     options::{self, OptionError},
-    probe::FileKey,
+    probe::{FileKey, Probe},
 };
 
-/// A library that was found good. It is loaded into this process when its first component is built.
+/// A library that was found good. It is loaded into this process when its kernels are used, or when it builds without a child.
 #[derive(Debug)]
 pub(crate) struct Library {
     pub file: FileKey,
+    probe: Probe,
     module: OnceLock<Result<Table, Fault>>,
 }
 
@@ -35,18 +37,23 @@ impl std::fmt::Debug for Table {
 }
 
 impl Library {
-    pub(crate) fn new(file: FileKey) -> Library {
-        Library { file, module: OnceLock::new() }
+    pub(crate) fn new(file: FileKey, probe: Probe) -> Library {
+        Library { file, probe, module: OnceLock::new() }
+    }
+
+    /// What was checked is what is loaded. Cargo replaces a library while a run prepares.
+    fn unchanged(&self) -> Result<(), Fault> {
+        let metadata = std::fs::metadata(&self.file.path)
+            .map_err(|error| Fault::new(format!("cannot be read any more: {error}")))?;
+        match metadata.len() == self.file.length && metadata.modified().ok() == self.file.modified {
+            true => Ok(()),
+            false => Err(Fault::new("changed since it was scanned: start again")),
+        }
     }
 
     fn module(&self) -> Result<load::Module, Fault> {
         let loaded = self.module.get_or_init(|| {
-            let metadata = std::fs::metadata(&self.file.path)
-                .map_err(|error| Fault::new(format!("cannot be read any more: {error}")))?;
-            // What was checked is what is loaded. Cargo replaces a library while a run prepares.
-            if metadata.len() != self.file.length || metadata.modified().ok() != self.file.modified {
-                return Err(Fault::new("changed since it was scanned: start again"));
-            }
+            self.unchanged()?;
             load::load(&self.file.path).map(Table)
         });
         loaded.clone().map(|table| table.0)
@@ -130,17 +137,31 @@ impl Component {
         load::kernels(self.library.module()?)
     }
 
-    /// Builds the component; loads its library where that has not happened yet.
+    /// Builds the component: in a child process of its own, or in this one where the registry was scanned with [`Probe::Off`].
     ///
-    /// This runs the plugin's code in this process. A plugin that was exported with `export_plugin!` answers a panic with
-    /// an error; one whose `extern "C"` function panics aborts the program.
+    /// In a child, whatever the plugin does becomes an error: a hang, an abort, a crash, an allocation without end. In this process
+    /// only what `export_plugin!` catches does.
+    ///
+    /// # Errors
+    /// The component's own refusal as it gave it; `panicked` is true for whatever else is a fault of the plugin.
     pub fn build(&self, request: &BuildRequest) -> Result<Fragment, BuildError> {
-        let module = self.library.module().map_err(|fault| BuildError {
+        let library = &self.library;
+        match &library.probe {
+            Probe::Off => library.module().map_err(|fault| self.broken(fault, false))?.build(request),
+            Probe::Child { program, building, .. } => {
+                library.unchanged().map_err(|fault| self.broken(fault, false))?;
+                child::build(program, *building, &library.file.path, request)
+                    .map_err(|fault| self.broken(fault, true))?
+            }
+        }
+    }
+
+    fn broken(&self, fault: Fault, panicked: bool) -> BuildError {
+        BuildError {
             message: format!("the library of {} \"{}\" {}", self.kind(), self.id(), fault.reason).into(),
             option: "".into(),
             help: self.library().display().to_string().into(),
-            panicked: false,
-        })?;
-        module.build(request)
+            panicked,
+        }
     }
 }

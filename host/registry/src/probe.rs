@@ -1,21 +1,23 @@
-//! Loads a library in a child process first, so that one that hangs or crashes takes no run with it.
+//! Runs a library's code in a child process, so that one that hangs, crashes or takes all memory takes no run with it: first to
+//! describe itself, then to build each fragment.
 //!
 //! The child is a program that calls [`probe_main`] before anything else: the host itself, or a helper in tests.
 
 use std::{
     collections::HashMap,
     ffi::OsString,
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Mutex,
     time::{Duration, SystemTime},
 };
 
-use fer_abi::Descriptor;
+use fer_abi::{BuildError, BuildRequest, Descriptor, Fragment};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::{child, error::Fault, info::ComponentInfo, load};
+use crate::{child, error::Fault, info::ComponentInfo, load, refusal::Refusal, wire};
 
 /// The hidden first argument that makes a program a prober.
 pub const ARGUMENT: &str = "--fer-plugin-probe";
@@ -26,16 +28,29 @@ pub(crate) const INSIDE: &str = "FER_PLUGIN_PROBE";
 /// Starts every line of the child's answer, which a chatty plugin may write between.
 pub(crate) const MARK: &str = "fer-plugin-probe:";
 
-/// How long a library may take, unless told otherwise.
-pub const LIMIT: Duration = Duration::from_secs(5);
+/// What a library may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub time: Duration,
+    /// Bytes of memory that it may write to (`RLIMIT_DATA`), the program's own included. On Linux; other systems have no such limit,
+    /// and there only time ends an endless allocation.
+    pub memory: u64,
+}
 
-/// How libraries are described when they are found.
+/// For a description, unless told otherwise.
+pub const DESCRIBING: Limits = Limits { time: Duration::from_secs(5), memory: 1 << 30 };
+
+/// For a fragment, unless told otherwise: the largest that is taken has 2 GiB of numbers, which are there a few times while it is made.
+pub const BUILDING: Limits = Limits { time: Duration::from_secs(60), memory: 8 << 30 };
+
+/// Where libraries describe themselves and build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// In this process: a library that hangs or crashes does it here.
+    /// In this process: a library that hangs or crashes does it here. For a plugin's own tests, where a debugger and the output of
+    /// the plugin are wanted.
     Off,
-    /// In a child process, killed after `limit`.
-    Child { program: PathBuf, limit: Duration },
+    /// In child processes, killed when they take more than their limits.
+    Child { program: PathBuf, describing: Limits, building: Limits },
 }
 
 impl Probe {
@@ -46,15 +61,25 @@ impl Probe {
 
     /// The given program probes.
     pub fn child(program: impl Into<PathBuf>) -> Probe {
-        Probe::Child { program: program.into(), limit: LIMIT }
+        Probe::Child { program: program.into(), describing: DESCRIBING, building: BUILDING }
     }
 
-    /// The same with another time limit.
-    pub fn with_limit(self, limit: Duration) -> Probe {
-        match self {
-            Probe::Off => Probe::Off,
-            Probe::Child { program, .. } => Probe::Child { program, limit },
+    /// The same with another time limit, for describing and building alike.
+    pub fn with_limit(self, time: Duration) -> Probe {
+        self.changed(|limits| limits.time = time)
+    }
+
+    /// The same with another limit of memory, for describing and building alike.
+    pub fn with_memory(self, memory: u64) -> Probe {
+        self.changed(|limits| limits.memory = memory)
+    }
+
+    fn changed(mut self, change: impl Fn(&mut Limits)) -> Probe {
+        if let Probe::Child { describing, building, .. } = &mut self {
+            change(describing);
+            change(building);
         }
+        self
     }
 
     /// What a checked library says of itself, from memory where the very same file was asked before.
@@ -64,8 +89,8 @@ impl Probe {
         }
         let descriptors = match self {
             Probe::Off => load::describe(load::load(&file.path)?)?,
-            Probe::Child { program, limit } => {
-                child::ask(program, *limit, &file.path)?.into_iter().map(Descriptor::from).collect()
+            Probe::Child { program, describing, .. } => {
+                child::describe(program, *describing, &file.path)?.into_iter().map(Descriptor::from).collect()
             }
         };
         remember(file, &descriptors);
@@ -99,12 +124,35 @@ fn remember(file: &FileKey, descriptors: &[Descriptor]) {
     }
 }
 
+/// What the child is asked: its second argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Describe,
+    /// The request comes on standard input.
+    Build,
+}
+
+impl Task {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Task::Describe => "describe",
+            Task::Build => "build",
+        }
+    }
+}
+
 /// What the child says, one line of JSON each.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Message {
     Stage(Stage),
     Components(Vec<ComponentInfo>),
+    /// So many bytes follow the line, see [`wire`]. The plugin shares the output, so a hash says whether they came whole.
+    Fragment {
+        bytes: usize,
+        sha256: String,
+    },
+    Refused(Refusal),
     Fault(Fault),
 }
 
@@ -114,10 +162,13 @@ pub(crate) enum Message {
 pub(crate) enum Stage {
     Load,
     Describe,
+    Kernels,
+    Build,
     Exit,
 }
 
-/// Makes the program a prober when it was started as one: loads the library, prints what it says, and returns the exit code.
+/// Makes the program a prober when it was started as one: loads the library, prints what it says or builds, and returns the
+/// exit code.
 /// `None` when the program was started for something else. Call it first in `main`, with all arguments:
 ///
 /// ```no_run
@@ -135,23 +186,77 @@ pub fn probe_main(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitC
     if arguments.next()? != ARGUMENT {
         return None;
     }
-    let library = arguments.next();
-    let limit = arguments.next().and_then(|text| text.to_str()?.parse().ok()).map_or(LIMIT, Duration::from_millis);
-    let Some(library) = library else {
-        return Some(ExitCode::from(2));
+    Some(probe(arguments).unwrap_or(ExitCode::from(2)))
+}
+
+/// `None` when the arguments are not those of [`child`].
+fn probe(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    let task = arguments.next()?;
+    let task = [Task::Describe, Task::Build].into_iter().find(|known| task == known.word())?;
+    let library = PathBuf::from(arguments.next()?);
+    let time: u64 = arguments.next()?.to_str()?.parse().ok()?;
+    let memory: u64 = arguments.next()?.to_str()?.parse().ok()?;
+    let request = match task {
+        Task::Describe => None,
+        Task::Build => {
+            let mut bytes = Vec::new();
+            io::stdin().lock().read_to_end(&mut bytes).ok()?;
+            Some(wire::read_request(&bytes).ok()?)
+        }
     };
-    outlive_nobody(limit);
-    say(&Message::Stage(Stage::Load));
-    let answer = load::load(Path::new(&library)).and_then(|module| {
-        say(&Message::Stage(Stage::Describe));
-        load::describe(module)
-    });
-    match answer {
-        Ok(descriptors) => say(&Message::Components(descriptors.iter().map(ComponentInfo::from).collect())),
-        Err(fault) => say(&Message::Fault(fault)),
-    }
-    say(&Message::Stage(Stage::Exit));
+    outlive_nobody(Duration::from_millis(time));
+    limit_memory(memory);
+    let answer = match request {
+        None => describe(&library),
+        Some(request) => build(&library, &request),
+    };
+    answer.unwrap_or_else(|fault| say(&Message::Fault(fault), &[]));
+    stage(Stage::Exit);
     Some(ExitCode::SUCCESS)
+}
+
+fn describe(library: &Path) -> Result<(), Fault> {
+    stage(Stage::Load);
+    let module = load::load(library)?;
+    stage(Stage::Describe);
+    let descriptors = load::describe(module)?;
+    // A run loads kernels into its own process. Here they are only looked at, so that a list that hangs or crashes does it here.
+    stage(Stage::Kernels);
+    load::kernels(module)?;
+    say(&Message::Components(descriptors.iter().map(ComponentInfo::from).collect()), &[]);
+    Ok(())
+}
+
+fn build(library: &Path, request: &BuildRequest) -> Result<(), Fault> {
+    stage(Stage::Load);
+    let module = load::load(library)?;
+    stage(Stage::Build);
+    let built: Result<Fragment, BuildError> = module.build(request);
+    match built {
+        Err(error) => say(&Message::Refused(error.into()), &[]),
+        Ok(fragment) => {
+            let bytes = wire::fragment(fragment).map_err(|what| Fault::new(format!("gives {what}")))?;
+            let sha256 = hexadecimal(&Sha256::digest(&bytes));
+            say(&Message::Fragment { bytes: bytes.len(), sha256 }, &bytes);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn limit_memory(bytes: u64) {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let limit = |most| Rlimit { current: Some(most), maximum: Some(most) };
+    // Where it cannot be set there is a lower one already. And nobody reads the core dump of a child.
+    let _ = setrlimit(Resource::Data, limit(bytes));
+    let _ = setrlimit(Resource::Core, limit(0));
+}
+
+#[cfg(not(target_os = "linux"))]
+fn limit_memory(_: u64) {}
+
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Ends this process soon after its time, for the case that the parent is no longer there to do it.
@@ -163,13 +268,19 @@ fn outlive_nobody(limit: Duration) {
     });
 }
 
-fn say(message: &Message) {
+fn stage(stage: Stage) {
+    say(&Message::Stage(stage), &[]);
+}
+
+/// A line for the parent, and bytes behind it.
+fn say(message: &Message, bytes: &[u8]) {
     let Ok(text) = serde_json::to_string(message) else {
         return;
     };
     // A parent that went away reads nothing, and then nothing is left to say.
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "\n{MARK}{text}");
+    let _ = out.write_all(bytes);
     let _ = out.flush();
 }
 

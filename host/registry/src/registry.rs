@@ -17,7 +17,7 @@ use crate::{
     component::{Component, Library},
     error::{Fault, Problem, RegistryError, RegistryErrorKind, nearest},
     image,
-    probe::{FileKey, Probe},
+    probe::{FileKey, Probe, hexadecimal},
     search::{Candidate, SearchPath},
     validate::KINDS,
 };
@@ -91,7 +91,7 @@ impl Registry {
             match outcome {
                 Outcome::Ignored => {}
                 Outcome::Problem(fault) => registry.problems.push(Problem { path: candidate.path.clone(), fault }),
-                Outcome::Library(file, descriptors) => registry.add(file, descriptors),
+                Outcome::Library(file, descriptors) => registry.add(file, descriptors, probe),
             }
         }
         registry.report_rivals();
@@ -127,8 +127,8 @@ impl Registry {
         }
     }
 
-    fn add(&mut self, file: FileKey, descriptors: Vec<Descriptor>) {
-        let library = Arc::new(Library::new(file));
+    fn add(&mut self, file: FileKey, descriptors: Vec<Descriptor>, probe: &Probe) {
+        let library = Arc::new(Library::new(file, probe.clone()));
         for descriptor in descriptors {
             let key = (descriptor.kind.to_string(), descriptor.id.to_string());
             match self.slots.entry(key) {
@@ -286,10 +286,6 @@ fn read(candidate: &Candidate) -> Result<Option<FileKey>, Fault> {
         modified: metadata.modified().ok(),
         sha256: hexadecimal(&Sha256::digest(&bytes)),
     }))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `work` on every item by a few threads; the results in the items' order.

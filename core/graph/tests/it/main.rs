@@ -1,5 +1,6 @@
 //! Reading and writing graphs: text, plugin boundary, and the constraints that both rely on.
 
+mod bytes;
 mod constraints;
 mod definitions;
 mod generate;
