@@ -14,6 +14,7 @@
 #![allow(non_local_definitions, non_camel_case_types)]
 
 mod fragment;
+pub mod law;
 mod module;
 mod options;
 

@@ -17,7 +17,8 @@ pub mod kind {
     pub const LOSS: &str = "loss";
 }
 
-/// The names allowed in [`Descriptor::properties`]; a host ignores those that it does not know.
+/// The names allowed in [`Descriptor::properties`], beside the claims of [`law`](crate::law); a host ignores those that it does not
+/// know.
 pub mod property {
     /// Text, may be given several times: how another program spells the component's weights. The first line is that program's
     /// name, every other line a rule `pattern -> replacement`. A pattern is text with at most one `{i}` for a number and a `*` at

@@ -2,7 +2,7 @@
 
 use fer_graph::Value;
 
-use crate::{GraphBuilder, Layout, Result, options::Options};
+use crate::{GraphBuilder, Law, Layout, Result, options::Options};
 
 /// Images to features.
 pub trait Backbone: Options {
@@ -14,6 +14,8 @@ pub trait Backbone: Options {
     const DOC: &'static str = "";
     /// How other programs' checkpoints spell the parameters.
     const LAYOUTS: &'static [Layout] = &[];
+    /// What it claims of itself.
+    const LAWS: &'static [Law] = &[];
 
     /// `images` is float `[n, c, h, w]`; gives pooled features `[n, d]`, to which the host adds the head.
     ///
@@ -30,6 +32,8 @@ pub trait Resizer: Options {
     const SUMMARY: &'static str;
     /// Markdown for `plugin show`: paper, shapes, notes.
     const DOC: &'static str = "";
+    /// What it claims of itself.
+    const LAWS: &'static [Law] = &[];
 
     /// `images` is float `[n, c, h, w]`; gives float `[n, c', h', w']`.
     fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value>;
@@ -64,6 +68,8 @@ pub trait Loss: Options {
     const SUMMARY: &'static str;
     /// Markdown for `plugin show`: paper, equation, notes.
     const DOC: &'static str = "";
+    /// What it claims of itself.
+    const LAWS: &'static [Law] = &[];
 
     /// Gives a float scalar, usually [`GraphBuilder::weighted_mean`] of per-sample losses.
     fn build(&self, g: &GraphBuilder, batch: &LossInputs) -> Result<Value>;

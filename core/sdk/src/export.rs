@@ -12,7 +12,7 @@ use fer_abi::{
 };
 use fer_graph::{Graph, TensorType, Value};
 
-use crate::{Backbone, Error, GraphBuilder, Layout, Loss, LossInputs, Resizer, Result, options::Options};
+use crate::{Backbone, Error, GraphBuilder, Law, Layout, Loss, LossInputs, Resizer, Result, options::Options};
 
 pub use fer_abi::{PluginModule, PluginModule_Ref, abi_stable};
 
@@ -48,14 +48,17 @@ pub trait BackboneEntry {
 
 impl<T: Loss> LossEntry for &&Component<T> {
     fn entry(&self) -> Entry {
-        Entry { descriptor: || descriptor::<T>(T::ID, kind::LOSS, T::SUMMARY, T::DOC, &[]), build: build_loss::<T> }
+        Entry {
+            descriptor: || descriptor::<T>(T::ID, kind::LOSS, T::SUMMARY, T::DOC, &[], T::LAWS),
+            build: build_loss::<T>,
+        }
     }
 }
 
 impl<T: Resizer> ResizerEntry for &Component<T> {
     fn entry(&self) -> Entry {
         Entry {
-            descriptor: || descriptor::<T>(T::ID, kind::RESIZER, T::SUMMARY, T::DOC, &[]),
+            descriptor: || descriptor::<T>(T::ID, kind::RESIZER, T::SUMMARY, T::DOC, &[], T::LAWS),
             build: |request| build_images::<T>(request, "images", |c, g, x| c.build(g, x)),
         }
     }
@@ -64,13 +67,20 @@ impl<T: Resizer> ResizerEntry for &Component<T> {
 impl<T: Backbone> BackboneEntry for Component<T> {
     fn entry(&self) -> Entry {
         Entry {
-            descriptor: || descriptor::<T>(T::ID, kind::BACKBONE, T::SUMMARY, T::DOC, T::LAYOUTS),
+            descriptor: || descriptor::<T>(T::ID, kind::BACKBONE, T::SUMMARY, T::DOC, T::LAYOUTS, T::LAWS),
             build: |request| build_images::<T>(request, "features", |c, g, x| c.build(g, x)),
         }
     }
 }
 
-fn descriptor<T: Options>(id: &str, kind: &str, summary: &str, doc: &str, layouts: &[Layout]) -> Descriptor {
+fn descriptor<T: Options>(
+    id: &str,
+    kind: &str,
+    summary: &str,
+    doc: &str,
+    layouts: &[Layout],
+    laws: &[Law],
+) -> Descriptor {
     let layout = |l: &Layout| NamedAttribute { name: property::LAYOUT.into(), value: Attribute::Text(l.text().into()) };
     Descriptor {
         id: id.into(),
@@ -79,7 +89,7 @@ fn descriptor<T: Options>(id: &str, kind: &str, summary: &str, doc: &str, layout
         summary: summary.into(),
         doc: doc.into(),
         options: T::schema().into(),
-        properties: layouts.iter().map(layout).collect(),
+        properties: layouts.iter().map(layout).chain(laws.iter().map(Law::property)).collect(),
     }
 }
 

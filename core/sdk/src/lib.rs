@@ -15,6 +15,7 @@ mod component;
 mod error;
 #[doc(hidden)]
 pub mod export;
+mod law;
 mod layout;
 pub mod nn;
 pub mod options;
@@ -25,13 +26,14 @@ pub use error::{Error, Result};
 pub use fer_abi as abi;
 pub use fer_graph as graph;
 pub use fer_sdk_derive::{OptionEnum, Options};
+pub use law::{Law, Size};
 pub use layout::Layout;
 
 /// Everything a plugin usually needs.
 pub mod prelude {
     pub use crate::{
-        Backbone, Error, GraphBuilder, Layout, Loss, LossInputs, OptionEnum, Options, Resizer, Result, export_plugin,
-        nn, options::Options as _,
+        Backbone, Error, GraphBuilder, Law, Layout, Loss, LossInputs, OptionEnum, Options, Resizer, Result, Size,
+        export_plugin, nn, options::Options as _,
     };
     pub use fer_graph::{
         DType, Init, Positions, TensorType, Value,

@@ -5,10 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fer_abi::{OptionSpec, OptionValue};
+use fer_abi::{OptionSpec, OptionValue, property};
 use serde::Serialize;
 
-use crate::{component::Component, info::ComponentInfo, spec::bounds};
+use crate::{
+    component::Component,
+    info::{ComponentInfo, ValueInfo},
+    spec::bounds,
+};
 
 /// Everything known of a component, for `--json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -54,7 +58,24 @@ fn page(report: &ComponentReport, options: &[OptionSpec], library: &Path) -> Str
         [] => text.push_str("\nno options\n"),
         options => table(&mut text, options),
     }
+    claims(&mut text, about);
     text
+}
+
+/// What `plugin check` holds the component to besides what its kind must do.
+fn claims(text: &mut String, about: &ComponentInfo) {
+    // How weights are spelled is no claim, and long.
+    let claims: Vec<_> = about.properties.iter().filter(|property| property.name != property::LAYOUT).collect();
+    if !claims.is_empty() {
+        text.push_str("\nclaims (fer-host plugin check)\n");
+    }
+    for claim in claims {
+        let _ = match &claim.value {
+            ValueInfo::Bool(true) => writeln!(text, "    {}", claim.name),
+            ValueInfo::Text(said) => writeln!(text, "    {}: {said}", claim.name),
+            other => writeln!(text, "    {}: {other:?}", claim.name),
+        };
+    }
 }
 
 /// Columns as wide as their widest cell, the documentation below each row.
@@ -133,6 +154,7 @@ mod tests {
     use abi_stable::std_types::{ROption, RVec};
 
     use super::*;
+    use crate::info::PropertyInfo;
 
     #[test]
     fn a_page_reads_like_a_table() {
@@ -155,6 +177,7 @@ mod tests {
             doc: "".into(),
             ..size.clone()
         };
+        let claim = |name: &str, value| PropertyInfo { name: name.into(), value };
         let report = ComponentReport {
             component: ComponentInfo {
                 kind: "resizer".into(),
@@ -163,7 +186,11 @@ mod tests {
                 summary: "learns to resize".into(),
                 doc: "From a paper.\n".into(),
                 options: Vec::new(),
-                properties: Vec::new(),
+                properties: vec![
+                    claim("layout", ValueInfo::Text("another program\na -> b".into())),
+                    claim("keeps_constants", ValueInfo::Bool(true)),
+                    claim("output_size", ValueInfo::Text("square of size".into())),
+                ],
             },
             library: "/p/libltr.so".into(),
             sha256: "ab12".into(),
@@ -181,9 +208,11 @@ mod tests {
              \n\
              option   type   default    range\n\
              size     int    required   1 or more\n    Side of the square that comes out.\n\
-             mode     text   \"mean\"     \"mean\" | \"sum\"\n"
+             mode     text   \"mean\"     \"mean\" | \"sum\"\n\
+             \n\
+             claims (fer-host plugin check)\n    keeps_constants\n    output_size: square of size\n"
         );
-        assert!(page(&report, &[], &report.library).ends_with("\nno options\n"));
+        assert!(page(&report, &[], &report.library).contains("\nno options\n\nclaims"));
         assert_eq!(wrap("a bb ccc", 4), ["a bb", "ccc"]);
     }
 }

@@ -20,6 +20,19 @@ impl Backbone for Swin {
         rules: &[("layers.{i}.downsample.*", "layers.{i+1}.downsample.*")],
     }];
 
+    const LAWS: &'static [Law] = &[
+        Law::InitialDeviation { of: "*.qkv.weight", is: 0.02 },
+        Law::InitialDeviation { of: "*.relative_position_bias_table", is: 0.02 },
+        Law::Takes {
+            images: [2, 3, 16, 8],
+            options: "patch_size: 2, window_size: 2, embed_dim: 8, depths: [2, 1], num_heads: [1, 2]",
+        },
+        Law::Takes {
+            images: [1, 3, 12, 24],
+            options: "patch_size: 4, window_size: 3, embed_dim: 8, depths: [2], num_heads: [2]",
+        },
+    ];
+
     fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
         model::build(self, g, images)
     }

@@ -22,6 +22,11 @@ impl Backbone for Vgg {
         ],
     }];
 
+    const LAWS: &'static [Law] = &[
+        Law::Takes { images: [3, 2, 8, 12], options: "depths: [1, 1], channels: [3, 2], num_features: 3" },
+        Law::Takes { images: [3, 2, 6, 5], options: "depths: [2], channels: [2], num_features: 3" },
+    ];
+
     fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
         model::build(self, g, images)
     }

@@ -14,6 +14,11 @@ impl Backbone for Vit {
     const DOC: &'static str = "Dosovitskiy et al. 2021. `[n, c, h, w]` to `[n, embed_dim]`: the class token, or what `global_pool` makes \
         of the patch tokens. patch_size divides h and w, which need not be equal. Options and parameters carry timm's names; \
         a weight file of another image size is resampled in `pos_embed`.";
+    const LAWS: &'static [Law] = &[
+        Law::InitialDeviation { of: "pos_embed", is: 0.02 },
+        Law::Takes { images: [2, 3, 4, 6], options: "patch_size: 2, embed_dim: 8, depth: 2, num_heads: 2" },
+        Law::Takes { images: [1, 1, 6, 3], options: "patch_size: 3, embed_dim: 6, depth: 1, num_heads: 3" },
+    ];
 
     fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
         encoder::build(&self.encoder(), g, images)
@@ -26,6 +31,11 @@ impl Backbone for Deit {
     const DOC: &'static str = "Touvron et al. 2021. `[n, c, h, w]` to `[n, embed_dim]`, as `vit`. With `distilled: true` there is a second \
         token, `dist_token`, whose features are the output `features_dist` `[n, embed_dim]`: they have a head of their own, and the \
         logits are the mean of both heads'. Options and parameters carry timm's names.";
+    const LAWS: &'static [Law] = &[
+        Law::InitialDeviation { of: "pos_embed", is: 0.02 },
+        Law::Takes { images: [2, 3, 4, 6], options: "patch_size: 2, embed_dim: 8, depth: 2, num_heads: 2" },
+        Law::Takes { images: [1, 1, 6, 3], options: "patch_size: 3, embed_dim: 6, depth: 1, num_heads: 3" },
+    ];
 
     fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
         encoder::build(&self.encoder(), g, images)

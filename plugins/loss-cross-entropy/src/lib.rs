@@ -14,6 +14,7 @@ impl Loss for CrossEntropy {
     const SUMMARY: &'static str = "cross entropy, with label smoothing";
     const DOC: &'static str = "`-sum_c t_c log p_c`, mean over the batch. `t` is the label as one-hot or, with soft labels, the \
         vote distribution.";
+    const LAWS: &'static [Law] = &[Law::NonNegative, Law::ShiftInvariant, Law::ClassSymmetric, Law::LeastAtTruth];
 
     fn build(&self, g: &GraphBuilder, batch: &LossInputs) -> Result<Value> {
         let log_p = g.log_softmax(batch.logits, -1)?; // [n, c]

@@ -30,6 +30,7 @@ impl Loss for FocalPdls {
     const DOC: &'static str = "`-sum_c (alpha t_c + (1 - alpha) d_c) (1 - p_c)^gamma log p_c`, mean over the batch; `d` is the \
         prior's row of the label. The focal factor stands inside the sum, per class, and carries a gradient (Hwang et al. 2022, \
         eq. 2). gamma 0 is PDLS; alpha 1 besides is cross entropy.";
+    const LAWS: &'static [Law] = &[Law::NonNegative, Law::ShiftInvariant, Law::ClassSymmetric];
 
     fn build(&self, g: &GraphBuilder, batch: &LossInputs) -> Result<Value> {
         let log_p = g.log_softmax(batch.logits, -1)?; // [n, c]

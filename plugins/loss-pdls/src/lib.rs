@@ -14,6 +14,7 @@ impl Loss for Pdls {
     const SUMMARY: &'static str = "prior-distribution label smoothing";
     const DOC: &'static str = "`-sum_c (alpha t_c + (1 - alpha) d_c) log p_c`, mean over the batch; `d` is the prior's row of the \
         label (Vo et al. 2020). alpha 1 is cross entropy.";
+    const LAWS: &'static [Law] = &[Law::NonNegative, Law::ShiftInvariant, Law::ClassSymmetric];
 
     fn build(&self, g: &GraphBuilder, batch: &LossInputs) -> Result<Value> {
         let log_p = g.log_softmax(batch.logits, -1)?; // [n, c]

@@ -14,6 +14,13 @@ impl Resizer for Bilinear {
     const SUMMARY: &'static str = "bilinear interpolation to a square";
     const DOC: &'static str = "Half-pixel centres, no antialiasing, as `torch.nn.functional.interpolate(mode='bilinear')`. \
         `[n, c, h, w]` to `[n, c, size, size]`.";
+    const LAWS: &'static [Law] = &[
+        Law::OutputSize(Size::Square("size")),
+        Law::KeepsConstants,
+        Law::StartsAsBilinear,
+        Law::Takes { images: [2, 3, 8, 10], options: "size: 5" },
+        Law::Takes { images: [1, 1, 5, 3], options: "size: 8" },
+    ];
 
     fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
         Ok(g.resize(images, [self.size; 2])?)

@@ -58,6 +58,13 @@ impl Resizer for LearnedResizer {
     const SUMMARY: &'static str = "learned downscaler (Talebi & Milanfar 2021)";
     const DOC: &'static str = "conv7 - lrelu - conv1 - lrelu - bn, bilinear resize, r residual blocks, conv3 - bn + skip, conv7, plus \
         the bilinearly resized input. r = 1, n = 16 has 12,083 parameters. `[n, c, h, w]` to `[n, c, size, size]`.";
+    const LAWS: &'static [Law] = &[
+        Law::OutputSize(Size::Square("size")),
+        Law::OutputSize(Size::Times("scale")),
+        Law::TorchConvolutions,
+        Law::Takes { images: [2, 3, 8, 10], options: "size: 6, channels: 2, blocks: 1" },
+        Law::Takes { images: [2, 2, 9, 8], options: "scale: 0.7, channels: 3, blocks: 2" },
+    ];
 
     fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
         let [_, c, ..] = g.dims::<4>(images)?;

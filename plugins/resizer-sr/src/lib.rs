@@ -40,6 +40,13 @@ impl Resizer for SuperResolution {
     const DOC: &'static str = "`head` (3x3), `body.N.conv1` - relu - `body.N.conv2` + skip, `tail` (3x3) - pixel shuffle, added to \
         the bilinearly enlarged input. The tail starts at zero, so that training starts from bilinear up-sampling. \
         `[n, c, h, w]` to `[n, c, h scale, w scale]`.";
+    const LAWS: &'static [Law] = &[
+        Law::OutputSize(Size::Times("scale")),
+        Law::StartsAsBilinear,
+        Law::TorchConvolutions,
+        Law::Takes { images: [2, 3, 4, 6], options: "scale: 2, channels: 3, blocks: 1" },
+        Law::Takes { images: [1, 1, 5, 4], options: "scale: 4, channels: 2, blocks: 2" },
+    ];
 
     fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
         if ![2, 4, 8].contains(&self.scale) {

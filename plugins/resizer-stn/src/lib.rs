@@ -34,6 +34,13 @@ impl Resizer for SpatialTransformer {
     const DOC: &'static str = "conv7 (8) - maxpool2 - relu - conv5 (10) - maxpool2 - relu - linear (32) - relu - linear (6), then \
         affine_grid and bilinear grid_sample with align_corners and zero padding. 2,711,904 parameters at 384 x 384. \
         `[n, c, h, w]` to the same shape; the images must be at least 20 x 20.";
+    const LAWS: &'static [Law] = &[
+        Law::OutputSize(Size::Same),
+        Law::StartsAsIdentity,
+        Law::TorchConvolutions,
+        Law::Takes { images: [2, 3, 20, 22], options: "hidden: 4" },
+        Law::Takes { images: [1, 1, 24, 21], options: "hidden: 3" },
+    ];
 
     fn build(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
         let [_, _, h, w] = g.dims::<4>(images)?;
