@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod eval;
 mod graph;
+mod new;
 pub mod output;
 mod parameters;
 mod plugin;
@@ -50,7 +51,7 @@ enum Command {
     Bench(bench::Arguments),
     /// Show where the time of a step goes, by op and by place in the model
     Profile(profile::Arguments),
-    /// List and describe the plugins on this machine
+    /// List, describe and make plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
     /// Audit data sets

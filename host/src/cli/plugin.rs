@@ -1,10 +1,13 @@
-//! `fer-host plugin list`, `fer-host plugin show NAME`.
+//! `fer-host plugin list`, `fer-host plugin show NAME`, and the commands of plugins that have files of their own.
 
 use fer_abi::kind;
 use fer_registry::{Component, describe};
 use serde_json::json;
 
-use super::output::{print, print_json, table};
+use super::{
+    new,
+    output::{print, print_json, table},
+};
 use crate::{
     failure::{Failure, Result},
     session::plugins,
@@ -24,6 +27,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write the crate of a new plugin: it builds, passes its tests, and is to be changed
+    New(new::Arguments),
 }
 
 const KINDS: [&str; 3] = [kind::BACKBONE, kind::RESIZER, kind::LOSS];
@@ -32,6 +37,7 @@ pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::List { json } => list(*json),
         Command::Show { name, json } => show(name, *json),
+        Command::New(arguments) => new::run(arguments),
     }
 }
 

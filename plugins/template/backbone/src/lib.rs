@@ -20,7 +20,13 @@ struct PluginName {
 impl PluginName {
     /// Convolution, norm, rectifier: `[n, c, h, w]` to `[n, width, h / 2, w / 2]`, rounded up.
     fn stage(&self, g: &GraphBuilder, x: Value, width: usize) -> Result<Value> {
-        let conv = nn::Conv2d { kernel: 3, stride: 2, padding: 1, bias: false, ..Default::default() };
+        let conv = nn::Conv2d {
+            kernel: 3,
+            stride: 2,
+            padding: 1,
+            bias: false,
+            ..Default::default()
+        };
         let x = nn::conv2d(g, "conv", x, width, &conv)?;
         let x = nn::batch_norm(g, "bn", x, nn::BatchNorm::default())?;
         Ok(g.relu(x)?)
@@ -39,8 +45,12 @@ impl Backbone for PluginName {
         let [_, _, height, width] = g.dims::<4>(images)?;
         // What a schema cannot say is said here, with the option at fault and what to do.
         if height.min(width) < 1 << self.depth {
-            let message = format!("{} stages leave nothing of {height} x {width} pixels", self.depth);
-            return Err(Error::option("depth", message).help("a smaller depth, or a resizer before the backbone"));
+            let message = format!(
+                "{} stages leave nothing of {height} x {width} pixels",
+                self.depth
+            );
+            return Err(Error::option("depth", message)
+                .help("a smaller depth, or a resizer before the backbone"));
         }
         let mut x = images;
         for index in 0..self.depth {

@@ -16,8 +16,7 @@ struct PluginName {
 impl Loss for PluginName {
     const ID: &'static str = "plugin-name";
     const SUMMARY: &'static str = "cross entropy with smoothed labels";
-    const DOC: &'static str =
-        "`-sum_c ((1 - s) t_c + s / k) log p_c` over `k` classes, mean over the batch (Szegedy et al. 2016).";
+    const DOC: &'static str = "`-sum_c ((1 - s) t_c + s / k) log p_c` over `k` classes, mean over the batch (Szegedy et al. 2016).";
     // What it claims of itself; the contract and `fer-host plugin check` hold it to that.
     const LAWS: &'static [Law] = &[Law::NonNegative, Law::ShiftInvariant, Law::ClassSymmetric];
 

@@ -5,7 +5,11 @@ use fer_contract::{Contract, Domain, component, contract, losses};
 fn plugin_name() -> Contract {
     let subject = component!("loss", "plugin-name");
     // Options are drawn from the schema. Where they must fit the inputs or each other, write the domain yourself.
-    Contract { domain: Domain::of(&subject), subject, laws: losses::LAWS.to_vec() }
+    Contract {
+        domain: Domain::of(&subject),
+        subject,
+        laws: losses::LAWS.to_vec(),
+    }
 }
 
 contract!(plugin_name);

@@ -20,8 +20,16 @@ impl PluginName {
     /// Two 3 x 3 convolutions, the second of which starts at zero.
     fn detail(&self, g: &GraphBuilder, images: Value) -> Result<Value> {
         let [_, colours, _, _] = g.dims::<4>(images)?;
-        let window = nn::Conv2d { kernel: 3, padding: 1, ..Default::default() };
-        let zero = nn::Conv2d { init: Some(Init::Zeros), bias_init: Some(Init::Zeros), ..window.clone() };
+        let window = nn::Conv2d {
+            kernel: 3,
+            padding: 1,
+            ..Default::default()
+        };
+        let zero = nn::Conv2d {
+            init: Some(Init::Zeros),
+            bias_init: Some(Init::Zeros),
+            ..window.clone()
+        };
         let features = g.relu(nn::conv2d(g, "conv1", images, self.channels, &window)?)?; // [n, channels, size, size]
         nn::conv2d(g, "conv2", features, colours, &zero) // [n, c, size, size]
     }
@@ -30,7 +38,8 @@ impl PluginName {
 impl Resizer for PluginName {
     const ID: &'static str = "plugin-name";
     const SUMMARY: &'static str = "bilinear interpolation plus a learned detail";
-    const DOC: &'static str = "`[n, c, h, w]` to `[n, c, size, size]`. Training starts from bilinear interpolation.";
+    const DOC: &'static str =
+        "`[n, c, h, w]` to `[n, c, size, size]`. Training starts from bilinear interpolation.";
     // What it claims of itself; the contract and `fer-host plugin check` hold it to that.
     const LAWS: &'static [Law] = &[Law::StartsAsBilinear, Law::OutputSize(Size::Square("size"))];
 
