@@ -52,16 +52,16 @@ fn free(kind: Kind, id: &str) -> Result<()> {
 fn text(name: &Name, kind: Kind, sdk: &Sdk, folder: &Path) -> String {
     let Name { id, .. } = name;
     let article = kind.name();
-    let library = Path::new("target").join("release").join(name.file());
+    let library = Path::new("target").join("debug").join(name.file());
     let warning = sdk.warning().map_or(String::new(), |warning| format!("\nnote: {warning}"));
     format!(
         "{id}   a {article} in {}, with {sdk}{warning}\n\n\
          next\n  \
          cd {}\n  \
-         cargo build --release\n  \
+         cargo build\n  \
          cargo test\n  \
          fer-host plugin check {}\n  \
-         FER_PLUGIN_PATH=\"$PWD/target/release\" fer-host plugin show {id}\n\n\
+         FER_PLUGIN_PATH=\"$PWD/target/debug\" fer-host plugin show {id}\n\n\
          src/lib.rs is the {article}, tests/contract.rs what it is held to, README.md how a config uses it.",
         folder.display(),
         shell(&folder.to_string_lossy()),
