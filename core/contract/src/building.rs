@@ -6,16 +6,21 @@ use fer_graph::{DType, PrintOptions, TensorType, export, import, parse, print, r
 use crate::{
     Case, Outcome, Property, Subject, Trouble,
     case::{images, truth},
-    ensure,
+    ensure, laws, written,
 };
 
+/// The first of all: the others build too.
+pub const TOTAL: Property<'static> = Property { name: "building is total", cases: 128, wide: true, check: &total };
+
 pub const PROPERTIES: &[Property<'static>] = &[
-    Property { name: "building is total", cases: 128, wide: true, check: &total },
+    TOTAL,
     Property { name: "the same request gives the same answer", cases: 24, wide: true, check: &deterministic },
     Property { name: "what the schema forbids is refused", cases: 4, wide: false, check: &forbidden },
     Property { name: "malformed inputs do no harm", cases: 4, wide: false, check: &malformed },
+    Property { name: "options keep their meaning", cases: 24, wide: true, check: &options_keep_their_meaning },
     Property { name: "defaults build, or the user is told what to give", cases: 1, wide: false, check: &defaults },
     Property { name: "a graph survives text and the plugin boundary", cases: 16, wide: false, check: &round_trips },
+    laws::CLAIMS,
 ];
 
 /// A refusal is as good as a graph; both have been looked at by [`Subject::graph`].
@@ -28,14 +33,45 @@ fn clear(subject: &Subject, request: &BuildRequest) -> Outcome<bool> {
     match subject.graph_of(request) {
         Ok(_) => Ok(true),
         Err(Trouble::Skipped(_)) => Ok(false),
-        Err(broken) => Err(broken),
+        Err(other) => Err(other),
     }
 }
 
+/// In turn, and from several threads at a time: a library may be called from any.
 fn deterministic(subject: &Subject, case: &Case) -> Outcome {
+    let request = &subject.request(case);
+    let (one, two) = (subject.ask(request), subject.ask(request));
+    ensure(one == two, || "two answers to one request differ".into())?;
+    let together = std::thread::scope(|scope| {
+        let threads = [(); 3].map(|()| scope.spawn(|| subject.ask(request)));
+        threads.map(|thread| thread.join().ok())
+    });
+    ensure(together.into_iter().all(|answer| answer.as_ref() == Some(&one)), || {
+        "asked by several threads at a time, it answers otherwise".into()
+    })
+}
+
+/// Written as a config has them and read again, in another order, or left to the component's own defaults, options mean the same.
+fn options_keep_their_meaning(subject: &Subject, case: &Case) -> Outcome {
+    if subject.options().is_empty() {
+        return Err(Trouble::Idle("it has no options".into()));
+    }
     let request = subject.request(case);
-    let (one, two) = (subject.ask(&request), subject.ask(&request));
-    ensure(one == two, || "two answers to one request differ".into())
+    let text = written::write(&request.options);
+    let read = written::read(subject.options(), &text).map_err(Trouble::Broken)?;
+    ensure(read == request.options.to_vec(), || format!("({text}) are other options when they are read again"))?;
+    let Ok(answer) = subject.ask(&request) else {
+        return subject.graph_of(&request).map(|_| ());
+    };
+    let reversed = subject.ask(&subject.request_with(case, read.into_iter().rev().collect()));
+    ensure(reversed.as_ref() == Ok(&answer), || format!("the order of its options changes its answer: ({text})"))?;
+    // Who leaves an option out may be told so; who is answered must get what the schema says.
+    match subject.ask(&subject.request_with(case, case.options.clone())) {
+        Ok(own) => ensure(own == answer, || {
+            "an option that is left out does not have the default that the schema says".to_owned()
+        }),
+        Err(_) => Ok(()),
+    }
 }
 
 /// An unknown option, a number outside its bounds, another kind of value: each must be refused, by the option's name.
@@ -104,7 +140,7 @@ fn malformed(subject: &Subject, case: &Case) -> Outcome {
     for case in odd {
         clear(subject, &subject.request(&case)).map_err(|trouble| match trouble {
             Trouble::Broken(message) => Trouble::Broken(format!("with {case}: {message}")),
-            skipped => skipped,
+            other => other,
         })?;
     }
     Ok(())
@@ -112,11 +148,7 @@ fn malformed(subject: &Subject, case: &Case) -> Outcome {
 
 /// What a first try looks like: nothing but what must be given.
 fn defaults(subject: &Subject, case: &Case) -> Outcome {
-    let required = |o: &&NamedOption| {
-        let spec = subject.options().iter().find(|spec| spec.name == o.name);
-        spec.is_some_and(|spec| !spec.optional && spec.default.is_none())
-    };
-    let options: Vec<NamedOption> = case.options.iter().filter(required).cloned().collect();
+    let options = subject.required(case);
     let standard = [images([2, 3, 32, 32]), images([2, 3, 48, 48]), images([2, 3, 224, 224]), truth(2, 7), truth(4, 8)];
     let mut refusals = vec![];
     for inputs in standard.into_iter().filter(|i| i[0].0 == case.inputs[0].0) {

@@ -5,6 +5,8 @@ use std::fmt;
 use fer_abi::{NamedOption, OptionValue};
 use fer_graph::TensorType;
 
+use crate::written;
+
 /// What the host offers, by name.
 pub type Inputs = Vec<(String, TensorType)>;
 
@@ -79,26 +81,14 @@ impl Case {
     }
 }
 
-fn value(value: &OptionValue) -> String {
-    match value {
-        OptionValue::Bool(v) => v.to_string(),
-        OptionValue::Int(v) => v.to_string(),
-        OptionValue::Float(v) => format!("{v:?}"),
-        OptionValue::Text(v) => format!("{v:?}"),
-        OptionValue::Ints(v) => format!("{v:?}"),
-        OptionValue::Floats(v) => format!("{v:?}"),
-    }
-}
-
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let options: Vec<String> = self.options.iter().map(|o| format!("{}: {}", o.name, value(&o.value))).collect();
         let inputs: Vec<String> = self.inputs.iter().map(|(name, ty)| format!("{name}: {ty}")).collect();
         let mode = if self.training { "training" } else { "evaluation" };
         write!(
             f,
             "options ({})\n  inputs  ({})\n  mode    {mode}\n  seed    {}",
-            options.join(", "),
+            written::write(&self.options),
             inputs.join(", "),
             self.seed
         )

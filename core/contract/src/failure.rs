@@ -7,8 +7,10 @@ use fer_train::InitError;
 /// Why a property could not be seen to hold.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trouble {
-    /// The component refuses the case with a clear word, or the property does not concern it: another case is drawn.
+    /// The component refuses the case with a clear word: another one is drawn.
     Skipped(String),
+    /// The property has nothing to look at here: a loss has no parameters to train.
+    Idle(String),
     /// The property does not hold.
     Broken(String),
 }

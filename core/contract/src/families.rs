@@ -13,12 +13,32 @@ pub enum Family {
     Batch,
     /// What the kind demands besides.
     Kind,
+    /// What the component claims of itself: [`laws::declared`](crate::laws::declared).
+    Claims,
 }
 
 impl Family {
-    pub const ALL: [Family; 5] = [Family::Building, Family::Execution, Family::Gradients, Family::Batch, Family::Kind];
+    pub const ALL: [Family; 6] =
+        [Family::Building, Family::Execution, Family::Gradients, Family::Batch, Family::Kind, Family::Claims];
 
-    /// The properties of a component of that kind.
+    /// One word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Building => "building",
+            Family::Execution => "execution",
+            Family::Gradients => "gradients",
+            Family::Batch => "batch",
+            Family::Kind => "kind",
+            Family::Claims => "claims",
+        }
+    }
+
+    /// The family of that name.
+    pub fn named(name: &str) -> Option<Family> {
+        Family::ALL.into_iter().find(|family| family.name() == name)
+    }
+
+    /// The properties of every component of that kind.
     pub fn properties(self, of: &str) -> &'static [Property<'static>] {
         match self {
             Family::Building => building::PROPERTIES,
@@ -26,7 +46,7 @@ impl Family {
             Family::Gradients => gradients::PROPERTIES,
             Family::Batch => batch::PROPERTIES,
             Family::Kind if of == kind::LOSS => losses::PROPERTIES,
-            Family::Kind => &[],
+            Family::Kind | Family::Claims => &[],
         }
     }
 }

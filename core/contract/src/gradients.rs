@@ -14,7 +14,7 @@ use fer_engine::{Precision, Tensor};
 use fer_graph::{Graph, Role};
 
 use crate::{
-    Case, Model, Outcome, Property, Subject, ensure,
+    Case, Model, Outcome, Property, Subject, Trouble, ensure,
     model::{OBJECTIVE, Runner, Values, gradient},
     values::numbers,
 };
@@ -156,8 +156,13 @@ fn moved(values: &Values, names: &[&str], direction: &[Vec<f64>], by: f64) -> Va
 /// A parameter that the output does not depend on never trains, which is nearly always a mistake in a model.
 fn reach(subject: &Subject, case: &Case) -> Outcome {
     let graph = subject.graph(&case.in_mode(true))?;
-    let Some(output) = graph.output(subject.output()) else { return Ok(()) };
+    let Some(output) = graph.output(subject.output()) else {
+        return ensure(false, || format!("gives no output {:?}", subject.output()));
+    };
     let names: Vec<String> = graph.by_role(Role::Parameter).filter(|a| !a.frozen).map(|a| a.name.clone()).collect();
+    if names.is_empty() {
+        return Err(Trouble::Idle("it has no parameters to train".into()));
+    }
     let values: Vec<_> = names.iter().filter_map(|name| Some(graph.argument(name)?.value)).collect();
     let b = fer_graph::Builder::resume(graph);
     let axes: Vec<usize> = (0..b.rank(output)).collect();

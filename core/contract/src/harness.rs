@@ -5,9 +5,10 @@ use std::{
     path::PathBuf,
 };
 
-use crate::{Domain, Family, Property, Subject, check};
+use crate::{Domain, Family, Property, Subject, check, laws};
 
-/// A component, the cases to try, and the laws it claims besides those of its kind.
+/// A component, the cases to try, and the laws that its test claims besides those of its kind and its own
+/// ([`laws::declared`]).
 pub struct Contract {
     pub subject: Subject,
     pub domain: Domain,
@@ -15,14 +16,19 @@ pub struct Contract {
 }
 
 /// Fails the test that calls it when a property of the family does not hold or could not be examined; the family of the kind
-/// includes the claimed laws.
+/// includes the claims.
 ///
 /// # Panics
 /// With every failure's property and reproduction.
 pub fn assert_family(contract: &Contract, family: Family) {
     let mut properties = family.properties(contract.subject.kind()).to_vec();
     if family == Family::Kind {
-        properties.extend(&contract.laws);
+        let claims = laws::declared(&contract.subject).into_iter().chain(contract.laws.iter().copied());
+        for claim in claims {
+            if properties.iter().all(|known| known.name != claim.name) {
+                properties.push(claim);
+            }
+        }
     }
     let report = check(&contract.subject, &contract.domain, &properties);
     let failures: Vec<String> = report.failures.iter().map(ToString::to_string).collect();

@@ -8,33 +8,46 @@
 //! - [`execution`]: what is promised of shapes, numbers, text and bits holds when the graph runs;
 //! - [`gradients`]: derivatives agree with differences, and reach every parameter that is to be trained;
 //! - [`batch`]: samples do not mix in evaluation;
-//! - [`losses`], [`resizers`]: what those kinds must do besides, and laws that a component's own tests may claim.
+//! - [`losses`], [`resizers`]: what those kinds must do besides, and laws that a component or its tests may claim;
+//! - [`laws`]: what a component claims of itself.
 //!
-//! A plugin's own test file is a domain and the macro [`contract!`]. What is absent: loading libraries, printing.
+//! A plugin's own test file is a domain and the macro [`contract!`]. [`examine`] looks at a component that has none: it finds
+//! problems that the component takes and that are affordable ([`explore`]). A failure becomes smaller and leaves a
+//! [`Reproduction`]. What is absent: loading libraries, printing.
 
 pub mod batch;
 pub mod building;
 mod case;
 mod domain;
 pub mod execution;
+mod explore;
 mod failure;
 mod families;
 pub mod gradients;
 mod harness;
+pub mod laws;
 pub mod losses;
 mod model;
 mod numbers;
 mod property;
+mod reproduction;
 pub mod resizers;
+mod shrink;
 mod subject;
+mod suite;
 mod values;
+pub mod written;
 
 pub use case::{Case, Inputs, images, truth};
 pub use domain::{Choices, Domain, Setup, absent, given};
+pub use explore::{Explored, Reach, explore};
 pub use failure::{Outcome, Trouble, ensure};
 pub use families::Family;
 pub use harness::{Contract, assert_family, built_library};
 pub use model::{Model, Values};
 pub use numbers::{Deviation, close};
-pub use property::{Failure, Property, Report, check};
+pub use property::{Effort, Failure, Property, Report, Verdict, check, look};
+pub use reproduction::Reproduction;
 pub use subject::Subject;
+pub use suite::{Thoroughness, Watch, examine, plan};
+pub use values::Start;

@@ -2,7 +2,7 @@
 
 use fer_engine::{Precision, Tensor};
 
-use crate::{Case, Model, Outcome, Property, Subject, close, ensure, values::numbers};
+use crate::{Case, Model, Outcome, Property, Subject, Trouble, close, ensure, values::numbers};
 
 /// What every loss must do, since the host builds on it.
 pub const PROPERTIES: &[Property<'static>] = &[
@@ -22,11 +22,24 @@ pub const SHIFT_INVARIANT: Property<'static> =
 pub const CLASS_SYMMETRIC: Property<'static> =
     Property { name: "no class is special", cases: 12, wide: false, check: &class_symmetric };
 
-/// All three.
+/// The loss is least where softmax gives the targets, and is their entropy there. For a loss whose target is the truth, with its
+/// default options.
+pub const LEAST_AT_TRUTH: Property<'static> = Property {
+    name: "the loss is least at the truth",
+    cases: 12,
+    wide: false,
+    check: &|subject, case| least_at_the_truth(subject, &Case { options: subject.required(case), ..case.clone() }),
+};
+
+/// The first three.
 pub const LAWS: [Property<'static>; 3] = [NON_NEGATIVE, SHIFT_INVARIANT, CLASS_SYMMETRIC];
 
 /// A handful of sums of some ten terms each: a hundred roundings, and a factor of a hundred for what cancels.
 const TOLERANCE: f64 = 1e-12;
+
+fn malformed() -> Outcome {
+    Err(Trouble::Idle("there are no logits [n, k]".into()))
+}
 
 fn set(model: &Model, name: &str, value: Vec<f64>) -> Model {
     let mut model = model.clone();
@@ -82,7 +95,7 @@ fn non_negative(subject: &Subject, case: &Case) -> Outcome {
 
 fn shift_invariant(subject: &Subject, case: &Case) -> Outcome {
     let model = Model::moved(subject, case)?;
-    let [n, classes] = *case.shape("logits") else { return Ok(()) };
+    let [n, classes] = *case.shape("logits") else { return malformed() };
     let shifts = numbers(case.seed, "shift", n);
     let logits = numbers_of(&model, "logits");
     let shifted = logits.iter().enumerate().map(|(i, v)| v + 20.0 * (shifts[i / classes] - 0.5)).collect();
@@ -99,7 +112,7 @@ fn shift_invariant(subject: &Subject, case: &Case) -> Outcome {
 
 fn class_symmetric(subject: &Subject, case: &Case) -> Outcome {
     let model = Model::moved(subject, case)?;
-    let [_, classes] = *case.shape("logits") else { return Ok(()) };
+    let [_, classes] = *case.shape("logits") else { return malformed() };
     let by = 1 + (case.seed % (classes as u64 - 1).max(1)) as usize;
     let turn = |row: &[f64]| -> Vec<f64> { (0..classes).map(|c| row[(c + by) % classes]).collect() };
     let columns = |name: &str| numbers_of(&model, name).chunks(classes).flat_map(turn).collect::<Vec<f64>>();
@@ -117,7 +130,7 @@ fn class_symmetric(subject: &Subject, case: &Case) -> Outcome {
 /// When it is not, or the component refuses.
 pub fn least_at_the_truth(subject: &Subject, case: &Case) -> Outcome {
     let model = Model::moved(subject, case)?;
-    let [n, classes] = *case.shape("logits") else { return Ok(()) };
+    let [n, classes] = *case.shape("logits") else { return malformed() };
     // Away from zero, so that the logarithm is ordinary.
     let truth: Vec<f64> = numbers(case.seed, "truth", n * classes)
         .chunks(classes)

@@ -25,7 +25,8 @@ pub const OBJECTIVE: &str = "contract.objective";
 pub struct Model {
     pub graph: Graph,
     pub values: Values,
-    pub(crate) output: &'static str,
+    /// The name of the promised output.
+    pub output: &'static str,
 }
 
 impl Model {
@@ -45,7 +46,11 @@ impl Model {
         Model::start(subject, case, Start::Moved)
     }
 
-    fn start(subject: &Subject, case: &Case, start: Start) -> Outcome<Model> {
+    /// [`Model::initial`] or [`Model::moved`].
+    ///
+    /// # Errors
+    /// See [`Model::initial`].
+    pub fn start(subject: &Subject, case: &Case, start: Start) -> Outcome<Model> {
         let graph = subject.graph(case)?;
         let values = draw(&graph, case.seed, start)?;
         let output = subject.output();

@@ -29,7 +29,9 @@ const TOLERANCE: f64 = 1e-12;
 /// # Errors
 /// When the result has another size.
 pub fn size_is(subject: &Subject, case: &Case, promised: impl Fn(&Case, [usize; 2]) -> Option<[usize; 2]>) -> Outcome {
-    let &[n, c, h, w] = case.shape("images") else { return Ok(()) };
+    let &[n, c, h, w] = case.shape("images") else {
+        return Err(Trouble::Idle("there are no images [n, c, h, w]".into()));
+    };
     let found = subject.graph(case);
     match (found, promised(case, [h, w])) {
         (Ok(graph), Some([height, width])) => {
@@ -79,8 +81,10 @@ fn starts_as_bilinear(subject: &Subject, case: &Case) -> Outcome {
 
 fn torch_start(subject: &Subject, case: &Case) -> Outcome {
     let model = Model::initial(subject, case)?;
+    let mut convolutions = 0;
     for argument in model.graph.by_role(Role::Parameter).filter(|a| a.init != Some(Init::Zeros)) {
         let &[_, channels, height, width] = model.graph.shape(argument.value) else { continue };
+        convolutions += 1;
         let bound = 1.0 / ((channels * height * width) as f64).sqrt();
         let values = model.values[&argument.name].to_f64();
         let name = &argument.name;
@@ -95,5 +99,5 @@ fn torch_start(subject: &Subject, case: &Case) -> Outcome {
             format!("the squares of {name:?} are off by {off:+.3} of themselves")
         })?;
     }
-    Ok(())
+    if convolutions == 0 { Err(Trouble::Idle("it has no convolution that starts at random".into())) } else { Ok(()) }
 }

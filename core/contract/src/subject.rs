@@ -1,6 +1,9 @@
 //! A component under test, wherever it comes from.
 
-use fer_abi::{BuildError, BuildRequest, Descriptor, Fragment, NamedTensorType, OptionSpec, TensorType as AbiType};
+use fer_abi::{
+    BuildError, BuildRequest, Descriptor, Fragment, NamedAttribute, NamedOption, NamedTensorType, OptionSpec,
+    TensorType as AbiType,
+};
 use fer_graph::{Graph, import};
 
 use crate::{Case, Outcome, Trouble};
@@ -35,6 +38,11 @@ impl Subject {
         &self.descriptor.options
     }
 
+    /// What it says of itself besides: claims, how its weights are spelled.
+    pub fn properties(&self) -> &[NamedAttribute] {
+        &self.descriptor.properties
+    }
+
     /// The name of the result that its kind promises.
     pub fn output(&self) -> &'static str {
         match self.kind() {
@@ -50,12 +58,17 @@ impl Subject {
         for spec in self.options() {
             let value = case.options.iter().find(|o| o.name == spec.name).map(|o| o.value.clone());
             if let Some(value) = value.or_else(|| spec.default.clone().into_option()) {
-                options.push(fer_abi::NamedOption { name: spec.name.clone(), value });
+                options.push(NamedOption { name: spec.name.clone(), value });
             }
         }
         // What the schema does not know stays, so that the component can refuse it.
-        let unknown = |o: &&fer_abi::NamedOption| self.options().iter().all(|spec| spec.name != o.name);
+        let unknown = |o: &&NamedOption| self.options().iter().all(|spec| spec.name != o.name);
         options.extend(case.options.iter().filter(unknown).cloned());
+        self.request_with(case, options)
+    }
+
+    /// A request with these very options, and a case's inputs and mode.
+    pub fn request_with(&self, case: &Case, options: Vec<NamedOption>) -> BuildRequest {
         let inputs = case.inputs.iter().map(|(name, ty)| NamedTensorType {
             name: name.as_str().into(),
             ty: AbiType { dtype: ty.dtype.name().into(), shape: ty.shape.iter().map(|&d| d as u64).collect() },
@@ -68,6 +81,15 @@ impl Subject {
             inputs: inputs.collect::<Vec<_>>().into(),
             properties: vec![].into(),
         }
+    }
+
+    /// A case's options without those that may be left out.
+    pub fn required(&self, case: &Case) -> Vec<NamedOption> {
+        let required = |o: &&NamedOption| {
+            let spec = self.options().iter().find(|spec| spec.name == o.name);
+            spec.is_some_and(|spec| !spec.optional && spec.default.is_none())
+        };
+        case.options.iter().filter(required).cloned().collect()
     }
 
     /// Asks for a fragment, whatever the request says.

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod bench;
+mod check;
 mod data;
 mod eval;
 mod graph;

@@ -5,6 +5,7 @@ use fer_registry::{Component, describe};
 use serde_json::json;
 
 use super::{
+    check,
     new,
     output::{print, print_json, table},
 };
@@ -29,6 +30,8 @@ pub enum Command {
     },
     /// Write the crate of a new plugin: it builds, passes its tests, and is to be changed
     New(new::Arguments),
+    /// Hold a built library to the contract of its components
+    Check(check::Arguments),
 }
 
 const KINDS: [&str; 3] = [kind::BACKBONE, kind::RESIZER, kind::LOSS];
@@ -38,6 +41,7 @@ pub fn run(command: &Command) -> Result<()> {
         Command::List { json } => list(*json),
         Command::Show { name, json } => show(name, *json),
         Command::New(arguments) => new::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
     }
 }
 
