@@ -53,27 +53,43 @@ impl Packages {
         PACKAGES.get_or_init(Packages::make)
     }
 
+    /// The newest version of a crate.
     pub fn version(&self, name: &str) -> &str {
-        let found = self.crates.iter().find(|(known, ..)| known == name);
+        let found = self.crates.iter().rfind(|(known, ..)| known == name);
         found.map_or_else(|| panic!("{name} cannot be published"), |(_, version, _)| version)
     }
 
     fn make() -> Packages {
         let metadata = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
         let metadata: Value = serde_json::from_str(&done(cargo().args(metadata).current_dir(root()))).expect("JSON");
-        let text = |package: &Value, key: &str| package[key].as_str().expect("a text").to_owned();
+        let members = metadata["packages"].as_array().expect("packages");
         // Null: any registry.
-        let published = metadata["packages"].as_array().expect("packages").iter().filter(|p| p["publish"].is_null());
-        let published: Vec<_> = published.map(|p| (text(p, "name"), text(p, "version"))).collect();
+        let published: Vec<&Value> = members.iter().filter(|p| p["publish"].is_null()).collect();
         let place = target().join("kit");
-        let mut package = cargo();
-        package.args(["package", "--no-verify", "--allow-dirty", "--offline", "--target-dir"]).arg(&place);
-        for (name, _) in &published {
-            package.args(["--package", name]);
+        let mut package = packing(&place);
+        package.current_dir(root());
+        for member in &published {
+            package.args(["--package", text(member, "name")]);
         }
-        done(package.current_dir(root()));
+        done(&mut package);
+        let mut all: Vec<(String, String)> = vec![];
+        for member in &published {
+            all.push((text(member, "name").into(), text(member, "version").into()));
+            // What lies in the repository and is no member: an older boundary.
+            for needed in member["dependencies"].as_array().expect("dependencies") {
+                let Some(folder) = needed["path"].as_str().map(Path::new) else { continue };
+                let manifest = folder.join("Cargo.toml");
+                if members.iter().any(|m| m["manifest_path"].as_str().map(Path::new) == Some(&manifest)) {
+                    continue;
+                }
+                done(packing(&place).arg("--manifest-path").arg(manifest));
+                all.push((text(needed, "name").into(), text(needed, "req").trim_start_matches('^').into()));
+            }
+        }
+        all.sort();
+        all.dedup();
         let unpacked = TempDir::new().expect("a temporary folder");
-        let crates = published.into_iter().map(|(name, version)| {
+        let crates = all.into_iter().map(|(name, version)| {
             let full = format!("{name}-{version}");
             let file = place.join("package").join(format!("{full}.crate"));
             done(Command::new("tar").arg("-xzf").arg(&file).arg("-C").arg(unpacked.path()));
@@ -83,6 +99,18 @@ impl Packages {
         });
         Packages { crates: crates.collect() }
     }
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key].as_str().expect("a text")
+}
+
+/// No lock files: cargo would look for crates in the registry that are packaged only now.
+fn packing(place: &Path) -> Command {
+    let mut package = cargo();
+    package.args(["package", "--no-verify", "--allow-dirty", "--offline", "--exclude-lockfile", "--target-dir"]);
+    package.arg(place);
+    package
 }
 
 /// Makes a folder like another, leaving alone what is the same: cargo builds what is newer.
@@ -201,8 +229,10 @@ fn settings_text() -> String {
     let from = manifest.find("[profile.dev]").expect("a profile");
     let to = manifest.find("[profile.release]").expect("another profile");
     let mut text = format!("[net]\noffline = true\n\n{}\n[patch.crates-io]\n", &manifest[from..to]);
-    for (name, _, folder) in &Packages::get().crates {
-        text += &format!("{name} = {{ path = {:?} }}\n", folder.to_str().expect("UTF-8"));
+    for (name, version, folder) in &Packages::get().crates {
+        let folder = folder.to_str().expect("UTF-8");
+        // A key of its own for each version of a crate.
+        text += &format!("\"{name}-{}\" = {{ package = {name:?}, path = {folder:?} }}\n", version.replace('.', "-"));
     }
     text
 }

@@ -84,11 +84,41 @@ pub struct Update {
     pub value: u32,
 }
 
+/// An operand of a [`Definition`].
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq)]
+pub struct Operand {
+    /// Unique in the definition.
+    pub name: RString,
+    pub ty: TensorType,
+}
+
+/// A composite op that a plugin brings along: it means its body, for operands of exactly these types.
+///
+/// A node calls it by its name. Where several definitions of a fragment share a name, because the op is used with several shapes,
+/// the second is called `name/1`, the third `name/2`, in the order of the list.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq)]
+pub struct Definition {
+    /// Two words with one dot between them, as in `focal.terms`: lower case letters, digits and `_`, each beginning with a letter.
+    pub name: RString,
+    /// The op's own version, from 1.
+    pub version: u32,
+    pub operands: RVec<Operand>,
+    /// The body. Values are numbered: operands first, then every node's results in order. Ops of the table, and definitions that
+    /// stand earlier in the list; no random numbers.
+    pub nodes: RVec<Node>,
+    /// The values that are the op's results, in order.
+    pub results: RVec<u32>,
+}
+
 /// A component's forward computation.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq)]
 pub struct Fragment {
     pub name: RString,
+    /// The plugin's own ops; each may use those before it.
+    pub definitions: RVec<Definition>,
     pub arguments: RVec<Argument>,
     pub nodes: RVec<Node>,
     pub outputs: RVec<Output>,

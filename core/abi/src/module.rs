@@ -8,7 +8,7 @@ use abi_stable::{
     std_types::{RResult, RString, RVec},
 };
 
-use crate::{Fragment, NamedAttribute, NamedOption, OptionSpec, TensorType};
+use crate::{Fragment, Kernel, NamedAttribute, NamedOption, OptionSpec, TensorType};
 
 /// The words allowed in [`Descriptor::kind`].
 pub mod kind {
@@ -91,8 +91,10 @@ pub struct PluginModule {
     /// Everything in the library. Cheap: reads no file, allocates only its answer.
     pub describe: extern "C" fn() -> RVec<Descriptor>,
     /// Builds one component. Deterministic: the same request gives the same fragment.
-    #[sabi(last_prefix_field)]
     pub build: extern "C" fn(&BuildRequest) -> RResult<Fragment, BuildError>,
+    /// Every kernel in the library, for the ops that its fragments define. Cheap, like `describe`.
+    #[sabi(last_prefix_field)]
+    pub kernels: extern "C" fn() -> RVec<Kernel>,
 }
 
 impl RootModule for PluginModule_Ref {

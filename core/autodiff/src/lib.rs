@@ -92,7 +92,7 @@ fn apply_rule(b: &Builder, node: &Node, incoming: &[Option<Value>], wanted: &[bo
                 wrt: wanted,
             },
         ),
-        Meaning::Composite(_) => {
+        Meaning::Composite(_) | Meaning::Custom(_) => {
             let given: Vec<usize> = (0..incoming.len()).filter(|&i| incoming[i].is_some()).collect();
             let wrt: Vec<usize> = (0..wanted.len()).filter(|&i| wanted[i]).collect();
             let mut operands = node.operands.clone();
@@ -122,17 +122,14 @@ fn accumulate(b: &Builder, cotangents: &mut HashMap<Value, Value>, value: Value,
 /// # Errors
 /// Those of the decomposition; `primitive` when there is nothing to expand.
 pub fn expand(b: &Builder, op: Op, operands: &[Value], attributes: &Attributes) -> Result<Vec<Value>> {
-    let Meaning::Composite(decompose) = op.def.meaning else {
-        return Err(b.malformed("primitive", format!("{op:?} has no decomposition")));
-    };
     if !op.adjoint {
-        return decompose(b, operands, attributes);
+        return op.decompose(b, operands, attributes);
     }
     let given = attributes.sizes("cotangents");
     let (forward, cotangents) = operands.split_at(operands.len() - given.len());
     let forward = tell_apart(b, forward)?;
     let start = b.look(|g| g.nodes.len());
-    let results = decompose(b, &forward, attributes)?;
+    let results = op.decompose(b, &forward, attributes)?;
     let end = b.look(|g| g.nodes.len());
     let seeds: Vec<(Value, Value)> = given.iter().zip(cotangents).map(|(&i, &c)| (results[i], c)).collect();
     let wrt: Vec<Value> = attributes.sizes("wrt").into_iter().map(|i| forward[i]).collect();

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use crate::{
     Argument, Attribute, AttributeKind, Attributes, Definition, Graph, Init, Op, Positions, Role, TensorType, Value,
-    ops,
+    custom::Definitions, ops,
 };
 
 /// The longest name, and the longest text attribute, that is accepted from outside.
@@ -79,10 +79,10 @@ pub(crate) fn default_decay(ty: &TensorType) -> bool {
     ty.rank() > 1
 }
 
-/// The op of that name, or a message with the nearest one.
-pub(crate) fn find_op(name: &str) -> Result<Op, String> {
-    ops::lookup(name).ok_or_else(|| {
-        let known = ops::TABLE.iter().map(|def| def.name);
+/// The op of that name, of the table or one of those defined, or a message with the nearest one.
+pub(crate) fn find_op(name: &str, defined: &Definitions) -> Result<Op, String> {
+    ops::lookup(name).or_else(|| defined.find(name)).ok_or_else(|| {
+        let known = ops::TABLE.iter().map(|def| def.name).chain(defined.names());
         format!("no op is called {}{}", quoted(name), did_you_mean(name, known))
     })
 }

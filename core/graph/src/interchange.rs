@@ -3,7 +3,7 @@
 //! Values are numbered: arguments first (inputs, then parameters and states), then every node's results in order. An
 //! initialisation crosses as its name and one attribute `numbers`. `decay` and `frozen` cross as properties where they differ
 //! from the rule (decay what has several axes, freeze nothing). The names of inner values ([`Graph::names`]) cross as outputs
-//! under the reserved prefix [`INNER`].
+//! under the reserved prefix [`INNER`]. Ops that a plugin brings along stand before everything else, each before its use.
 //!
 //! A fragment comes from someone else's code: [`import`] takes nothing for granted, and gives a verified graph or says which rule
 //! is broken.
@@ -18,6 +18,7 @@ use crate::{
     Argument, Attribute, Attributes, Builder, Class, DType, Graph, GraphError, Init, Node, Op, Positions, Result, Role,
     TensorType, Value,
     assemble::{Declaration, Declared, MAX_NAME, add_attribute, default_decay, did_you_mean, find_op, quoted},
+    custom::{Definitions, define},
     numbering::{canonical_numbers, ordered_arguments},
     verify,
 };
@@ -29,6 +30,8 @@ pub const INNER: &str = "inner/";
 pub const MAX_NODES: usize = 1_000_000;
 /// The most arguments of a fragment.
 pub const MAX_ARGUMENTS: usize = 100_000;
+/// The most definitions of a fragment.
+pub const MAX_DEFINITIONS: usize = 1000;
 /// The most numbers in all constants and initial values of a fragment.
 pub const MAX_NUMBERS: usize = 1 << 28;
 /// The most integers in one attribute: these list axes and sizes.
@@ -44,11 +47,13 @@ const DISTANCES: &str = "distances";
 /// A verified graph as plain data. Values are renumbered, see [`renumber`](crate::renumber).
 pub fn export(graph: &Graph) -> Fragment {
     let to = canonical_numbers(graph);
+    let defined = Definitions::used(graph);
     let inner = graph.names.iter().map(|(name, value)| (format!("{INNER}{name}"), *value));
     Fragment {
         name: graph.name.as_str().into(),
+        definitions: defined.ops().map(|op| export_definition(op, &defined)).collect(),
         arguments: ordered_arguments(graph).map(|a| export_argument(a, graph.ty(a.value))).collect(),
-        nodes: graph.nodes.iter().map(|node| export_node(node, &to)).collect(),
+        nodes: graph.nodes.iter().map(|node| export_node(node, &to, &defined)).collect(),
         outputs: graph
             .outputs
             .iter()
@@ -62,6 +67,24 @@ pub fn export(graph: &Graph) -> Fragment {
             .map(|(state, value)| fer_abi::Update { state: state.as_str().into(), value: to[value.index()].0 })
             .collect(),
     }
+}
+
+fn export_definition(op: Op, defined: &Definitions) -> fer_abi::Definition {
+    let graph = &op.body().expect("only plugins' ops are defined").graph;
+    let to = canonical_numbers(graph);
+    fer_abi::Definition {
+        name: op.def.name.into(),
+        version: op.def.version,
+        operands: ordered_arguments(graph)
+            .map(|a| fer_abi::Operand { name: a.name.as_str().into(), ty: export_type(graph.ty(a.value)) })
+            .collect(),
+        nodes: graph.nodes.iter().map(|node| export_node(node, &to, defined)).collect(),
+        results: graph.outputs.iter().map(|(_, value)| to[value.index()].0).collect(),
+    }
+}
+
+fn export_type(ty: &TensorType) -> fer_abi::TensorType {
+    fer_abi::TensorType { dtype: ty.dtype.name().into(), shape: ty.shape.iter().map(|&d| d as u64).collect() }
 }
 
 fn export_argument(argument: &Argument, ty: &TensorType) -> fer_abi::Argument {
@@ -93,16 +116,16 @@ fn export_argument(argument: &Argument, ty: &TensorType) -> fer_abi::Argument {
             Role::State => role::STATE,
         }
         .into(),
-        ty: fer_abi::TensorType { dtype: ty.dtype.name().into(), shape: ty.shape.iter().map(|&d| d as u64).collect() },
+        ty: export_type(ty),
         init: argument.init.as_ref().map_or("", Init::name).into(),
         init_attributes,
         properties,
     }
 }
 
-fn export_node(node: &Node, to: &[Value]) -> fer_abi::Node {
+fn export_node(node: &Node, to: &[Value], defined: &Definitions) -> fer_abi::Node {
     fer_abi::Node {
-        op: node.op.name().into(),
+        op: defined.name_of(node.op).into(),
         version: node.op.def.version,
         operands: node.operands.iter().map(|v| to[v.index()].0).collect(),
         attributes: node
@@ -140,24 +163,28 @@ fn import_value(value: &fer_abi::Attribute) -> Attribute {
 ///
 /// # Errors
 /// [`GraphError::Constraint`] when an op does not accept its operands or attributes, else [`GraphError::Malformed`] with one of:
-/// `limit` (more than [`MAX_NODES`], [`MAX_ARGUMENTS`], [`MAX_NUMBERS`] or [`MAX_INTEGERS`] allow), `bad_name`, `duplicate_name`,
+/// `limit` (more than [`MAX_NODES`], [`MAX_ARGUMENTS`], [`MAX_DEFINITIONS`], [`MAX_NUMBERS`] or [`MAX_INTEGERS`] allow), `bad_name`, `duplicate_name`,
 /// `role`, `dtype`, `shape`, `init`, `positions`, `property`, `unknown_op`, `op_version`, `adjoint_from_plugin`, `order` (an operand that is
-/// not defined before its use), `no_outputs`, `output`, `update`.
+/// not defined before its use), `no_outputs`, `output`, `update`; of a plugin's own op those of [`define`] besides.
 pub fn import(fragment: &Fragment) -> Result<Graph> {
     let reader = Reader { name: &quoted(&fragment.name).replace('"', "") };
     reader.limits(fragment)?;
     reader.name("the fragment", &fragment.name)?;
+    let mut ops = Definitions::default();
+    for definition in &fragment.definitions {
+        let op = reader.definition(definition, &ops)?;
+        ops.add(op);
+    }
     let mut declared = Declared::new(&fragment.name);
     for argument in &fragment.arguments {
         let declaration = reader.declaration(argument)?;
         declared.declare(declaration).map_err(|(code, message)| reader.fail(code, message))?;
     }
-    let builder = Builder::resume(declared.graph);
-    let mut defined = fragment.arguments.len();
-    for (i, node) in fragment.nodes.iter().enumerate() {
-        defined += reader.node(&builder, i, node, defined)?;
+    let mut graph = reader.nodes(declared.graph, &fragment.nodes, &ops)?;
+    let inlined = graph.nodes.iter().fold(0usize, |n, node| n.saturating_add(node.op.body().map_or(1, |b| b.nodes)));
+    if inlined > MAX_NODES {
+        return Err(reader.fail("limit", format!("stands for {inlined} nodes, {MAX_NODES} are allowed")));
     }
-    let mut graph = builder.finish();
     reader.results(fragment, &mut graph)?;
     verify(&graph)?;
     Ok(graph)
@@ -192,10 +219,14 @@ impl Reader<'_> {
         };
         limit("nodes", fragment.nodes.len(), MAX_NODES)?;
         limit("arguments", fragment.arguments.len(), MAX_ARGUMENTS)?;
+        limit("definitions", fragment.definitions.len(), MAX_DEFINITIONS)?;
+        let inner = fragment.definitions.iter().map(|d| d.nodes.len().saturating_add(d.operands.len()));
+        limit("nodes and operands in definitions", inner.fold(0, usize::saturating_add), MAX_NODES)?;
         limit("outputs and updates", fragment.outputs.len().saturating_add(fragment.updates.len()), MAX_NODES)?;
         let lists = fragment.arguments.iter().flat_map(|a| a.init_attributes.iter());
         let mut numbers = 0usize;
-        for attribute in lists.chain(fragment.nodes.iter().flat_map(|n| n.attributes.iter())) {
+        let nodes = fragment.definitions.iter().flat_map(|d| d.nodes.iter()).chain(fragment.nodes.iter());
+        for attribute in lists.chain(nodes.flat_map(|n| n.attributes.iter())) {
             match &attribute.value {
                 fer_abi::Attribute::Floats(v) => numbers = numbers.saturating_add(v.len()),
                 fer_abi::Attribute::Ints(v) => limit("integers in one attribute", v.len(), MAX_INTEGERS)?,
@@ -229,19 +260,61 @@ impl Reader<'_> {
                 return Err(self.fail("role", format!("{name:?} has no role {other:?}{hint}")));
             }
         };
-        let dtype: DType = self
-            .name("an element type", &argument.ty.dtype)?
-            .parse()
-            .map_err(|message| self.fail("dtype", format!("{name:?}: {message}")))?;
-        if argument.ty.shape.len() > MAX_INTEGERS {
-            return Err(self.fail("shape", format!("{name:?} has {} axes", argument.ty.shape.len())));
-        }
-        // A size beyond usize is beyond MAX_ELEMENTS too, and refused as such.
-        let shape: Vec<usize> = argument.ty.shape.iter().map(|&d| usize::try_from(d).unwrap_or(usize::MAX)).collect();
+        let ty = self.tensor_type(name, &argument.ty)?;
         let Properties { decay, frozen, layer, positions } = self.properties(name, &argument.properties)?;
         let init = self.init(name, argument)?;
-        let (name, ty) = (name.to_owned(), TensorType::new(dtype, shape));
+        let name = name.to_owned();
         Ok(Declaration { name, role, ty, init, decay, frozen: frozen.unwrap_or(false), layer, positions })
+    }
+
+    fn tensor_type(&self, of: &str, ty: &fer_abi::TensorType) -> Result<TensorType> {
+        let dtype: DType = self
+            .name("an element type", &ty.dtype)?
+            .parse()
+            .map_err(|message| self.fail("dtype", format!("{of:?}: {message}")))?;
+        if ty.shape.len() > MAX_INTEGERS {
+            return Err(self.fail("shape", format!("{of:?} has {} axes", ty.shape.len())));
+        }
+        // A size beyond usize is beyond MAX_ELEMENTS too, and refused as such.
+        let shape: Vec<usize> = ty.shape.iter().map(|&d| usize::try_from(d).unwrap_or(usize::MAX)).collect();
+        Ok(TensorType::new(dtype, shape))
+    }
+
+    /// A plugin's own op, by those defined before it. So none can contain itself.
+    fn definition(&self, definition: &fer_abi::Definition, ops: &Definitions) -> Result<Op> {
+        let name = self.name("an op", &definition.name)?;
+        let inside = Reader { name: &format!("{}, op {name}", self.name) };
+        let mut declared = Declared::new(inside.name);
+        for operand in &definition.operands {
+            let of = inside.name("an operand", &operand.name)?;
+            let declaration = Declaration {
+                name: of.to_owned(),
+                role: Role::Input,
+                ty: inside.tensor_type(of, &operand.ty)?,
+                init: None,
+                decay: None,
+                frozen: false,
+                layer: None,
+                positions: None,
+            };
+            declared.declare(declaration).map_err(|(code, message)| inside.fail(code, message))?;
+        }
+        let mut graph = inside.nodes(declared.graph, &definition.nodes, ops)?;
+        if definition.results.len() > MAX_INTEGERS {
+            return Err(inside.fail("limit", format!("has {} results", definition.results.len())));
+        }
+        graph.outputs = definition.results.iter().enumerate().map(|(i, &v)| (i.to_string(), Value(v))).collect();
+        define(name, definition.version, &graph)
+    }
+
+    /// Adds nodes to a graph of arguments.
+    fn nodes(&self, arguments: Graph, nodes: &[fer_abi::Node], ops: &Definitions) -> Result<Graph> {
+        let mut defined = arguments.arguments.len();
+        let builder = Builder::resume(arguments);
+        for (i, node) in nodes.iter().enumerate() {
+            defined += self.node(&builder, i, node, defined, ops)?;
+        }
+        Ok(builder.finish())
     }
 
     fn init(&self, name: &str, argument: &fer_abi::Argument) -> Result<Option<Init>> {
@@ -306,13 +379,20 @@ impl Reader<'_> {
     }
 
     /// Adds node `i`; values below `defined` may be its operands. Gives the number of its results.
-    fn node(&self, builder: &Builder, i: usize, node: &fer_abi::Node, defined: usize) -> Result<usize> {
+    fn node(
+        &self,
+        builder: &Builder,
+        i: usize,
+        node: &fer_abi::Node,
+        defined: usize,
+        ops: &Definitions,
+    ) -> Result<usize> {
         let scope = if node.scope.is_empty() { "" } else { self.name("a scope", &node.scope)? };
         let at = |message: String| {
             let place = if scope.is_empty() { String::new() } else { format!(" in {scope}") };
             format!("node {i}{place}: {message}")
         };
-        let op = find_op(self.name("an op", &node.op)?).map_err(|m| self.fail("unknown_op", at(m)))?;
+        let op = find_op(self.name("an op", &node.op)?, ops).map_err(|m| self.fail("unknown_op", at(m)))?;
         if op.class() == Class::Adjoint {
             let message =
                 format!("{:?} is for differentiation alone; a plugin gives its forward computation", op.name());

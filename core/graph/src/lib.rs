@@ -8,6 +8,7 @@
 mod assemble;
 mod attributes;
 mod builder;
+mod custom;
 mod error;
 mod graph;
 mod init;
@@ -23,10 +24,11 @@ mod verify;
 
 pub use attributes::{Attribute, AttributeKind, Attributes};
 pub use builder::{Builder, LayerGuard, ScopeGuard};
+pub use custom::{Body, MAX_DEPTH, OpenBody, define, is_custom_name};
 pub use error::{GraphError, Result};
 pub use graph::{Argument, Definition, Graph, Node, Role, Value};
 pub use init::Init;
-pub use interchange::{INNER, MAX_ARGUMENTS, MAX_INTEGERS, MAX_NODES, MAX_NUMBERS, export, import};
+pub use interchange::{INNER, MAX_ARGUMENTS, MAX_DEFINITIONS, MAX_INTEGERS, MAX_NODES, MAX_NUMBERS, export, import};
 pub use numbering::renumber;
 pub use op::{ADJOINT_SUFFIX, AttributeDef, Call, Class, Decomposition, Meaning, Op, OpDef, Operands, Vjp, VjpRule};
 pub use positions::Positions;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Attribute, AttributeKind, Attributes, Builder, GraphError, Result, TensorType, Value};
+use crate::{Attribute, AttributeKind, Attributes, Body, Builder, GraphError, Result, TensorType, Value};
 
 /// What may be done with an op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub enum Meaning {
     Terminal,
     /// It is its decomposition, and its derivative is derived from that.
     Composite(Decomposition),
+    /// A plugin's composite: it is this graph.
+    Custom(&'static Body),
 }
 
 /// A row of the op table.
@@ -117,7 +119,21 @@ impl Op {
 
     /// Whether the op is defined by smaller ops, which an engine may run instead.
     pub fn decomposes(self) -> bool {
-        matches!(self.def.meaning, Meaning::Composite(_))
+        matches!(self.def.meaning, Meaning::Composite(_) | Meaning::Custom(_))
+    }
+
+    /// The op in terms of smaller ones; of an adjoint, its forward op.
+    ///
+    /// # Errors
+    /// Those of the decomposition; `primitive` when there is none.
+    pub fn decompose(self, b: &Builder, operands: &[Value], attributes: &Attributes) -> Result<Vec<Value>> {
+        match self.def.meaning {
+            Meaning::Composite(decompose) => decompose(b, operands, attributes),
+            Meaning::Custom(body) => body.inline(b, operands),
+            Meaning::Primitive(_) | Meaning::Terminal => {
+                Err(b.malformed("primitive", format!("{self:?} has no decomposition")))
+            }
+        }
     }
 
     /// The attribute declarations, the adjoint's own included.

@@ -37,8 +37,65 @@ impl GraphBuilder {
         Ok(self.mean(self.multiply(values, weights)?, &[0])?)
     }
 
+    /// One node of an op of your own, whose meaning `body` writes once in terms of other ops: it gets a builder of its own and the
+    /// operands as they are called inside. Everything that the op depends on is an operand: no parameter, no random number, no
+    /// value from outside. What stands here is what the op means, and its derivative is derived from it; a kernel that the library
+    /// ships for the op is compared with it before use.
+    ///
+    /// `op` is two words with one dot between them, `focal.terms`, and the version 1; or `("focal.terms", 2)`.
+    ///
+    /// # Errors
+    /// Those of `body`; a bad name; a body that depends on something else than its operands.
+    pub fn composite<'n>(
+        &self,
+        op: impl Into<OpName<'n>>,
+        operands: &[Value],
+        body: impl FnOnce(&GraphBuilder, &[Value]) -> Result<Value>,
+    ) -> Result<Value> {
+        let results = self.composite_of_several(op, operands, |g, x| Ok(vec![body(g, x)?]))?;
+        Ok(results[0])
+    }
+
+    /// [`GraphBuilder::composite`] with several results.
+    ///
+    /// # Errors
+    /// Those of [`GraphBuilder::composite`]; no result.
+    pub fn composite_of_several<'n>(
+        &self,
+        op: impl Into<OpName<'n>>,
+        operands: &[Value],
+        body: impl FnOnce(&GraphBuilder, &[Value]) -> Result<Vec<Value>>,
+    ) -> Result<Vec<Value>> {
+        let OpName { name, version } = op.into();
+        let training = self.training;
+        let mut open = self.builder.open_body(name, operands)?;
+        let inside = GraphBuilder { builder: std::mem::replace(&mut open.builder, Builder::new(name)), training };
+        let results = body(&inside, &open.operands)?;
+        open.builder = inside.builder;
+        Ok(self.builder.close_body(name, version, open, &results)?)
+    }
+
     pub fn finish(self) -> Graph {
         self.builder.finish()
+    }
+}
+
+/// The name of an op of a plugin's own, and its version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpName<'n> {
+    pub name: &'n str,
+    pub version: u32,
+}
+
+impl<'n> From<&'n str> for OpName<'n> {
+    fn from(name: &'n str) -> OpName<'n> {
+        OpName { name, version: 1 }
+    }
+}
+
+impl<'n> From<(&'n str, u32)> for OpName<'n> {
+    fn from((name, version): (&'n str, u32)) -> OpName<'n> {
+        OpName { name, version }
     }
 }
 

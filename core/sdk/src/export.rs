@@ -6,7 +6,7 @@ use std::{
 };
 
 use fer_abi::{
-    Attribute, BuildError, BuildRequest, Descriptor, Fragment, NamedAttribute,
+    Attribute, BuildError, BuildRequest, Descriptor, Fragment, Kernel, NamedAttribute,
     abi_stable::std_types::{RErr, ROk, RResult, RVec},
     kind, property,
 };
@@ -167,12 +167,23 @@ pub fn build(entries: &[Entry], request: &BuildRequest) -> RResult<Fragment, Bui
     }
 }
 
+/// The `kernels` of a library. A panic gives none: the ops are then computed by what they mean.
+pub fn kernels(list: impl Fn() -> Vec<Kernel>) -> RVec<Kernel> {
+    catch_unwind(AssertUnwindSafe(list)).map(RVec::from).unwrap_or_default()
+}
+
 /// Exports components as a plugin library: `export_plugin!(FocalPdls);` or several, `export_plugin!(Pdls, FocalPdls);`.
+///
+/// Kernels for ops of the plugin's own come after a semicolon, see [`kernel`](crate::kernel):
+/// `export_plugin!(SoftFocal; kernels: [kernel::cpu::<Terms>("focal.terms")]);`
 ///
 /// Once a crate, in a crate of type `cdylib`.
 #[macro_export]
 macro_rules! export_plugin {
     ($($component:ty),+ $(,)?) => {
+        $crate::export_plugin!($($component),+; kernels: []);
+    };
+    ($($component:ty),+ $(,)?; kernels: [$($kernel:expr),* $(,)?] $(,)?) => {
         const _: () = {
             use $crate::export::{BackboneEntry as _, LossEntry as _, ResizerEntry as _};
 
@@ -191,9 +202,13 @@ macro_rules! export_plugin {
                 $crate::export::build(&entries(), request)
             }
 
+            extern "C" fn kernels() -> $crate::export::abi_stable::std_types::RVec<$crate::abi::Kernel> {
+                $crate::export::kernels(|| ::std::vec![$($kernel),*])
+            }
+
             fn module() -> $crate::export::PluginModule_Ref {
                 use $crate::export::abi_stable::prefix_type::PrefixTypeTrait as _;
-                $crate::export::PluginModule { describe, build }.leak_into_prefix()
+                $crate::export::PluginModule { describe, build, kernels }.leak_into_prefix()
             }
 
             extern "C" fn constructor() -> $crate::export::abi_stable::library::RootModuleResult {

@@ -5,9 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use fer_abi::{
-    BuildError, BuildRequest, Descriptor, Fragment, NamedOption, NamedTensorType, OptionSpec, PluginModule_Ref,
-};
+use fer_abi::{BuildError, BuildRequest, Descriptor, Fragment, Kernel, NamedOption, NamedTensorType, OptionSpec};
 
 use crate::{
     error::Fault,
@@ -26,7 +24,7 @@ pub(crate) struct Library {
 
 /// The table, with a `Debug` that shows nothing of it.
 #[derive(Clone, Copy)]
-struct Table(PluginModule_Ref);
+struct Table(load::Module);
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -39,7 +37,7 @@ impl Library {
         Library { file, module: OnceLock::new() }
     }
 
-    fn module(&self) -> Result<PluginModule_Ref, Fault> {
+    fn module(&self) -> Result<load::Module, Fault> {
         let loaded = self.module.get_or_init(|| {
             let metadata = std::fs::metadata(&self.file.path)
                 .map_err(|error| Fault::new(format!("cannot be read any more: {error}")))?;
@@ -118,6 +116,14 @@ impl Component {
         }
     }
 
+    /// The kernels that its library ships, for all of its components; loads the library where that has not happened yet.
+    ///
+    /// # Errors
+    /// A library that cannot be loaded any more, or that says something impossible of a kernel.
+    pub fn kernels(&self) -> Result<Vec<Kernel>, Fault> {
+        load::kernels(self.library.module()?)
+    }
+
     /// Builds the component; loads its library where that has not happened yet.
     ///
     /// This runs the plugin's code in this process. A plugin that was exported with `export_plugin!` answers a panic with
@@ -129,6 +135,6 @@ impl Component {
             help: self.library().display().to_string().into(),
             panicked: false,
         })?;
-        module.build()(request).into_result()
+        module.build(request)
     }
 }

@@ -8,27 +8,68 @@ use abi_stable::{
     library::{LibHeader, LibraryError, RootModule, RootModuleError, lib_header_from_path},
     sabi_types::VersionNumber,
 };
-use fer_abi::{Descriptor, PluginModule_Ref};
+use fer_abi::{BuildError, BuildRequest, Descriptor, Fragment, Kernel, PluginModule_Ref};
 
-use crate::{error::Fault, validate};
+use crate::{error::Fault, kernels, older, validate};
 
-/// Loads the library and checks that its table is the one this host speaks.
-pub(crate) fn load(path: &Path) -> Result<PluginModule_Ref, Fault> {
+/// A loaded library, whichever version of the table it has.
+#[derive(Clone, Copy)]
+pub(crate) enum Module {
+    Today(PluginModule_Ref),
+    /// The frozen table of fer-abi 0.1.
+    V0_1(fer_abi_0_1::PluginModule_Ref),
+}
+
+impl Module {
+    fn descriptors(self) -> Vec<Descriptor> {
+        match self {
+            Module::Today(table) => table.describe()().into_vec(),
+            Module::V0_1(table) => older::v0_1::descriptors(table.describe()()),
+        }
+    }
+
+    pub(crate) fn build(self, request: &BuildRequest) -> Result<Fragment, BuildError> {
+        match self {
+            Module::Today(table) => table.build()(request).into_result(),
+            Module::V0_1(table) => older::v0_1::built(table.build()(&older::v0_1::request(request))),
+        }
+    }
+
+    /// The kernels that the library ships, as it gives them.
+    fn kernels(self) -> Vec<Kernel> {
+        match self {
+            Module::Today(table) => table.kernels()().into_vec(),
+            Module::V0_1(_) => Vec::new(),
+        }
+    }
+}
+
+/// Loads the library and checks that its table is one this host speaks.
+pub(crate) fn load(path: &Path) -> Result<Module, Fault> {
     // Not `RootModule::load_from_file`: that answers with the first library for ever.
     let header = lib_header_from_path(path).map_err(|error| fault(&error))?;
-    check_header(header)?;
-    header.init_root_module().map_err(|error| fault(&error))
+    if check_header(header)? {
+        return header.init_root_module().map(Module::Today).map_err(|error| fault(&error));
+    }
+    header.init_root_module().map(Module::V0_1).map_err(|error| fault(&error))
 }
 
 /// Asks a loaded library for its components and checks what it says.
-pub(crate) fn describe(module: PluginModule_Ref) -> Result<Vec<Descriptor>, Fault> {
-    let descriptors = module.describe()().into_vec();
+pub(crate) fn describe(module: Module) -> Result<Vec<Descriptor>, Fault> {
+    let descriptors = module.descriptors();
     validate::check(&descriptors).map_err(Fault::new)?;
     Ok(descriptors)
 }
 
-/// What abi_stable would say at length, or not at all.
-fn check_header(header: &LibHeader) -> Result<(), Fault> {
+/// Asks a loaded library for its kernels and checks what it says.
+pub(crate) fn kernels(module: Module) -> Result<Vec<Kernel>, Fault> {
+    let given = module.kernels();
+    kernels::check(&given).map_err(Fault::new)?;
+    Ok(given)
+}
+
+/// What abi_stable would say at length, or not at all. False when the table is that of fer-abi 0.1.
+fn check_header(header: &LibHeader) -> Result<bool, Fault> {
     let name = header.root_mod_consts().name();
     if name.as_str() != PluginModule_Ref::NAME {
         return Err(Fault::new(format!("not a fer plugin: its root module is called {:?}", name.as_str())));
@@ -36,16 +77,19 @@ fn check_header(header: &LibHeader) -> Result<(), Fault> {
     if header.layout().is_none() {
         return Err(Fault::new("does not say how its table is laid out: export it without unsafe_no_layout_constant"));
     }
-    let versions = VersionNumber::new(header.version_strings()).map_err(|error| fault(&error.into()))?;
-    let host = VersionNumber::new(PluginModule_Ref::VERSION_STRINGS).map_err(|error| fault(&error.into()))?;
+    let version = |strings| VersionNumber::new(strings).map_err(|error| fault(&error.into()));
+    let versions = version(header.version_strings())?;
+    let host = version(PluginModule_Ref::VERSION_STRINGS)?;
+    let older = version(fer_abi_0_1::PluginModule_Ref::VERSION_STRINGS)?;
+    let is = |known: VersionNumber| (versions.major, versions.minor) == (known.major, known.minor);
     // abi_stable takes a newer minor version of 0.x and then compares layouts, at great length.
-    if (versions.major, versions.minor) != (host.major, host.minor) {
+    if !is(host) && !is(older) {
         return Err(Fault::new(format!(
-            "built against fer-abi {versions}, this host speaks {host}: rebuild the plugin with fer-sdk {}.{}",
-            host.major, host.minor
+            "built against fer-abi {versions}, this host speaks {host} and {}.{}: rebuild the plugin with fer-sdk {}.{}",
+            older.major, older.minor, host.major, host.minor
         )));
     }
-    Ok(())
+    Ok(is(host))
 }
 
 /// abi_stable's error in one line; its layout dumps run to 100 KB and become the detail.

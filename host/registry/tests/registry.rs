@@ -161,8 +161,12 @@ fn libraries_that_misbehave_become_one_line() {
         ("crashes", "crashes while describing itself (SIGABRT)"),
         ("panics_early", "panics while being loaded: not in the mood"),
         ("absurd", "component \"absurd\": its doc has 100000000 bytes, at most 65536 are allowed"),
-        ("other_layout", "its table is not that of fer-abi 0.1.0, though it says so: rebuild the plugin"),
-        ("other_version", "built against fer-abi 0.99.3, this host speaks 0.1.0: rebuild the plugin with fer-sdk 0.1"),
+        ("other_layout", "its table is not that of fer-abi 0.2.0, though it says so: rebuild the plugin"),
+        (
+            "other_version",
+            "built against fer-abi 0.3.0, this host speaks 0.2.0 and 0.1: rebuild the plugin with fer-sdk 0.2",
+        ),
+        ("too_old", "built against fer-abi 0.0.9, this host speaks 0.2.0 and 0.1: rebuild the plugin with fer-sdk 0.2"),
         ("no_plugin", "not a plugin: does not export _1as_0lib_1header"),
     ] {
         let reason = reason(&fixture(name), &probe);

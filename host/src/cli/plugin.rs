@@ -5,8 +5,7 @@ use fer_registry::{Component, describe};
 use serde_json::json;
 
 use super::{
-    check,
-    new,
+    check, new,
     output::{print, print_json, table},
 };
 use crate::{

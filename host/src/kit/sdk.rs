@@ -8,6 +8,9 @@ use crate::failure::{Failure, Result};
 const CRATES: [(&str, &str); 3] =
     [("fer-sdk", "core/sdk"), ("fer-contract", "core/contract"), ("fer-registry", "host/registry")];
 
+/// The version of these crates, which is that of the boundary: the SDK that this host loads for certain.
+const VERSION: &str = fer_abi::VERSION;
+
 /// Where the SDK's crates come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sdk {
@@ -24,7 +27,7 @@ impl Sdk {
         let above = program.iter().flat_map(|program| program.ancestors().skip(1));
         match above.take(4).find(|folder| is_checkout(folder)) {
             Some(root) => Sdk::Path(root.to_owned()),
-            None => Sdk::Version(env!("CARGO_PKG_VERSION").to_owned()),
+            None => Sdk::Version(VERSION.to_owned()),
         }
     }
 
@@ -58,16 +61,16 @@ impl Sdk {
         match semver::VersionReq::parse(given) {
             Ok(_) => Ok(Sdk::Version(given.trim().to_owned())),
             Err(error) => Err(Failure::new(format!("--sdk-version {given:?} is not a version: {error}"))
-                .help(format!("this host's is {}", env!("CARGO_PKG_VERSION")))),
+                .help(format!("this host's SDK is {}", VERSION))),
         }
     }
 
     /// What is worth a word: a version that this host may refuse to load.
     pub fn warning(&self) -> Option<String> {
         let Sdk::Version(text) = self else { return None };
-        let (wanted, own) = (semver::VersionReq::parse(text).ok()?, env!("CARGO_PKG_VERSION"));
+        let (wanted, own) = (semver::VersionReq::parse(text).ok()?, VERSION);
         let suits = semver::Version::parse(own).is_ok_and(|own| wanted.matches(&own));
-        (!suits).then(|| format!("this host is {own}: it may refuse a library built with fer-sdk {text}"))
+        (!suits).then(|| format!("this host has fer-sdk {own}: it may refuse a library built with fer-sdk {text}"))
     }
 
     /// The value of `NAME = ...` in a manifest.
@@ -129,7 +132,7 @@ mod tests {
     #[test]
     fn versions_are_cargos() {
         assert_eq!(Sdk::version("0.1").unwrap().dependency("fer-sdk"), "\"0.1\"");
-        assert_eq!(Sdk::version(env!("CARGO_PKG_VERSION")).unwrap().warning(), None);
+        assert_eq!(Sdk::version(VERSION).unwrap().warning(), None);
         assert!(Sdk::version("7").unwrap().warning().is_some());
         for text in ["", "newest", "0.1\"", "1..2"] {
             assert!(Sdk::version(text).is_err(), "{text}");

@@ -13,6 +13,9 @@
 //! }
 //! ```
 //!
+//! Ops that a plugin brings along stand before the graph, each before its use: `op focal.terms version 1(x0: f[8,7]) { ... }`, the
+//! results as outputs `0`, `1` ... Where several share a name, the second is used as `focal.terms/1`.
+//!
 //! Arguments go by their names, the nodes' results by numbers in the order of definition. `parameter` and `state` lines come
 //! before the first node; after the type (and initialisation) of an argument stand `decay` or `no_decay` where it differs from
 //! the rule (decay what has several axes), `frozen`, the layer it belongs to as `layer(3)`, and what positions a table is over as

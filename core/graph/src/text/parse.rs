@@ -7,6 +7,7 @@ use crate::{
     Attribute, AttributeKind, Attributes, Builder, DType, Graph, GraphError, Init, MAX_RANK, Op, Positions, Result,
     Role, TensorType, Value,
     assemble::{Declaration, Declared, add_attribute, did_you_mean, find_attribute, find_op, quoted},
+    custom::{Definitions, define},
     verify,
 };
 
@@ -17,10 +18,39 @@ use crate::{
 /// does not accept what it is given, [`GraphError::Malformed`] where the whole breaks a rule of [`verify`].
 pub fn parse(text: &str) -> Result<Graph> {
     let mut scan = Scanner::new(text);
-    let declared = header(&mut scan)?;
+    let mut ops = Definitions::default();
+    while scan.peek_word() == "op" {
+        let op = definition(&mut scan, &ops)?;
+        ops.add(op);
+    }
+    keyword(&mut scan, "graph")?;
+    let name = scan.name("a graph's name")?;
+    let graph = block(&mut scan, &name, &ops)?;
+    if !scan.is_at_end() {
+        return Err(scan.expected("nothing after the graph"));
+    }
+    verify(&graph)?;
+    Ok(graph)
+}
+
+/// `op focal.terms version 1(x0: f[8,7]) { ... }`, by the ops before it.
+fn definition(scan: &mut Scanner<'_>, ops: &Definitions) -> Result<Op> {
+    let place = scan.place();
+    keyword(scan, "op")?;
+    let name = scan.word("an op's name")?;
+    keyword(scan, "version")?;
+    let version = scan.number("a version")?;
+    let graph = block(scan, name, ops)?;
+    define(name, version, &graph).map_err(|error| scan.located(place, error))
+}
+
+/// `(inputs) { ... }`
+fn block(scan: &mut Scanner<'_>, name: &str, ops: &Definitions) -> Result<Graph> {
+    let declared = header(scan, name)?;
     let arguments = declared.graph.values.len();
     let mut body = Body {
         scan,
+        ops,
         builder: Builder::resume(declared.graph),
         by_name: declared.by_name,
         scope: String::new(),
@@ -29,22 +59,16 @@ pub fn parse(text: &str) -> Result<Graph> {
     };
     let mut ends = Ends::default();
     while body.statement(&mut ends)? {}
-    if !body.scan.is_at_end() {
-        return Err(body.scan.expected("nothing after the graph"));
-    }
     let mut graph = body.builder.finish();
     graph.outputs = ends.outputs;
     graph.updates = ends.updates;
     graph.names = ends.names;
-    verify(&graph)?;
     Ok(graph)
 }
 
-/// `graph name(inputs) {` and the parameters and states.
-fn header(scan: &mut Scanner<'_>) -> Result<Declared> {
-    keyword(scan, "graph")?;
-    let name = scan.name("a graph's name")?;
-    let mut declared = Declared::new(&name);
+/// `(inputs) {` and the parameters and states.
+fn header(scan: &mut Scanner<'_>, name: &str) -> Result<Declared> {
+    let mut declared = Declared::new(name);
     scan.expect("(")?;
     let mut first = true;
     while !scan.take(")") {
@@ -176,8 +200,9 @@ struct Ends {
 }
 
 /// The nodes and what follows them.
-struct Body<'t> {
-    scan: Scanner<'t>,
+struct Body<'s, 't> {
+    scan: &'s mut Scanner<'t>,
+    ops: &'s Definitions,
     builder: Builder,
     by_name: HashMap<String, Value>,
     scope: String,
@@ -186,7 +211,7 @@ struct Body<'t> {
     defined: usize,
 }
 
-impl Body<'_> {
+impl Body<'_, '_> {
     /// Reads one statement; false at the closing brace.
     fn statement(&mut self, ends: &mut Ends) -> Result<bool> {
         let place = self.scan.place();
@@ -262,7 +287,7 @@ impl Body<'_> {
     fn node(&mut self, place: Place, results: usize) -> Result<()> {
         self.scan.expect("=")?;
         let at = self.scan.place();
-        let op = find_op(self.scan.word("an op")?).map_err(|message| self.scan.error(at, message))?;
+        let op = find_op(self.scan.word("an op")?, self.ops).map_err(|message| self.scan.error(at, message))?;
         self.scan.expect("(")?;
         let operands = self.operands()?;
         let attributes = self.attributes(op)?;
@@ -343,7 +368,7 @@ impl Body<'_> {
 
     /// A value of the kind that the op declares.
     fn value(&mut self, kind: AttributeKind) -> Result<Attribute> {
-        let scan = &mut self.scan;
+        let scan = &mut *self.scan;
         Ok(match kind {
             AttributeKind::Int => Attribute::Int(scan.number("an integer")?),
             AttributeKind::Float => Attribute::Float(scan.number("a number")?),
@@ -371,9 +396,9 @@ impl Body<'_> {
             self.scan.word("_")?;
             return Ok(vec![]);
         }
-        let mut types = vec![tensor_type(&mut self.scan)?];
+        let mut types = vec![tensor_type(self.scan)?];
         while self.scan.take(",") {
-            types.push(tensor_type(&mut self.scan)?);
+            types.push(tensor_type(self.scan)?);
         }
         Ok(types)
     }

@@ -4,9 +4,10 @@ use std::fmt::{self, Display, Write};
 
 use super::scan::is_plain;
 use crate::{
-    Argument, Attribute, Attributes, Definition, Graph, Init, Node, Role, TensorType, Value,
+    Argument, Attribute, Attributes, Definition, Graph, Init, Node, Op, Role, TensorType, Value,
     assemble::default_decay,
     attributes::number,
+    custom::Definitions,
     numbering::{canonical_numbers, ordered_arguments},
 };
 
@@ -35,12 +36,19 @@ const WORTH_TELLING: u64 = 1_000_000;
 /// The text of a verified graph.
 pub fn print(graph: &Graph, options: PrintOptions) -> String {
     let mut text = String::new();
-    if !options.full_constants && has_long_constants(graph) {
+    let defined = Definitions::used(graph);
+    let bodies: Vec<(Op, &Graph)> = defined.ops().filter_map(|op| Some((op, &op.body()?.graph))).collect();
+    if !options.full_constants && bodies.iter().map(|(_, g)| *g).chain([graph]).any(has_long_constants) {
         text.push_str("# Long constants are left out: this text does not parse back.\n");
     }
-    let printer = Printer { graph, options, numbers: canonical_numbers(graph) };
-    // Writing to a string cannot fail.
-    let _ = printer.graph(&mut text);
+    let printer = |graph| Printer { graph, options, numbers: canonical_numbers(graph), defined: &defined };
+    for (op, body) in bodies {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "op {} version {}", op.def.name, op.def.version);
+        let _ = printer(body).graph(&mut text);
+    }
+    let _ = write!(text, "graph {}", Name(&graph.name));
+    let _ = printer(graph).graph(&mut text);
     text
 }
 
@@ -58,11 +66,12 @@ struct Printer<'g> {
     graph: &'g Graph,
     options: PrintOptions,
     numbers: Vec<Value>,
+    defined: &'g Definitions,
 }
 
 impl Printer<'_> {
     fn graph(&self, out: &mut String) -> fmt::Result {
-        write!(out, "graph {}(", Name(&self.graph.name))?;
+        out.push('(');
         for (i, input) in self.graph.by_role(Role::Input).enumerate() {
             let comma = if i > 0 { ", " } else { "" };
             write!(out, "{comma}{}: {}", Name(&input.name), self.type_and_flags(input))?;
@@ -124,7 +133,7 @@ impl Printer<'_> {
     fn node(&self, out: &mut String, node: &Node) -> fmt::Result {
         let references = |values: &[Value]| join(values.iter().map(|&v| self.reference(v)));
         let defined = if node.results.is_empty() { "_".to_owned() } else { references(&node.results) };
-        write!(out, "{defined} = {}({})", node.op.name(), references(&node.operands))?;
+        write!(out, "{defined} = {}({})", self.defined.name_of(node.op), references(&node.operands))?;
         if !node.attributes.is_empty() {
             write!(out, " {}", self.attributes(&node.attributes))?;
         }

@@ -40,6 +40,7 @@ fn output(name: &str, value: u32) -> Output {
 fn sound() -> Fragment {
     Fragment {
         name: "sound".into(),
+        definitions: vec![].into(),
         arguments: vec![
             argument("x", "input", ""),
             argument("w", "parameter", "zeros"),
