@@ -3,12 +3,14 @@
 use std::{
     path::Path,
     sync::{Arc, OnceLock},
+    time::SystemTime,
 };
 
 use fer_abi::{BuildError, BuildRequest, Descriptor, Fragment, Kernel, NamedOption, NamedTensorType, OptionSpec};
 
 use crate::{
     error::Fault,
+    held,
     input::OptionInput,
     load,
     options::{self, OptionError},
@@ -38,15 +40,7 @@ impl Library {
     }
 
     fn module(&self) -> Result<load::Module, Fault> {
-        let loaded = self.module.get_or_init(|| {
-            let metadata = std::fs::metadata(&self.file.path)
-                .map_err(|error| Fault::new(format!("cannot be read any more: {error}")))?;
-            // What was checked is what is loaded. Cargo replaces a library while a run prepares.
-            if metadata.len() != self.file.length || metadata.modified().ok() != self.file.modified {
-                return Err(Fault::new("changed since it was scanned: start again"));
-            }
-            load::load(&self.file.path).map(Table)
-        });
+        let loaded = self.module.get_or_init(|| load::load(&held::path(&self.file)?).map(Table));
         loaded.clone().map(|table| table.0)
     }
 }
@@ -97,6 +91,24 @@ impl Component {
     /// The hash of its library's file, in hexadecimal: what a run's record names.
     pub fn sha256(&self) -> &str {
         &self.library.file.sha256
+    }
+
+    /// When its library's file was written, as it was scanned; `None` where the file system does not say.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.library.file.modified
+    }
+
+    /// The size of its library's file in bytes.
+    pub fn length(&self) -> u64 {
+        self.library.file.length
+    }
+
+    /// The version of the table that its library has; loads the library where that has not happened yet.
+    ///
+    /// # Errors
+    /// A library that cannot be loaded any more.
+    pub fn abi(&self) -> Result<&'static str, Fault> {
+        Ok(self.library.module()?.abi())
     }
 
     /// Checks values that a user gave: coerced to the schema's kinds, defaults filled in, in the order of the schema.

@@ -7,7 +7,8 @@
 //! 2. [`probe`] loads it in a child process with a time limit and lets it describe itself there: a constructor or a
 //!    `describe` that hangs, aborts or crashes becomes a one-line [`Problem`].
 //! 3. What it says is checked: ids, sizes, option schemas that agree with themselves.
-//! 4. Only when a component is built is its library loaded into this process, and then never unloaded.
+//! 4. Only when a component is built is its library loaded into this process, from the very bytes that were hashed, and then
+//!    never unloaded.
 //!
 //! What is left to trust is `build`: it runs in this process. The SDK guards it, so that a panic is a
 //! [`BuildError`](fer_abi::BuildError); a hand-written table that lets a panic out of its `extern "C"` function aborts the
@@ -26,6 +27,7 @@
 mod child;
 mod component;
 mod error;
+mod held;
 pub mod image;
 mod info;
 mod input;

@@ -35,6 +35,14 @@ impl Module {
         }
     }
 
+    /// The version of the table.
+    pub(crate) fn abi(self) -> &'static str {
+        match self {
+            Module::Today(_) => fer_abi::VERSION,
+            Module::V0_1(_) => fer_abi_0_1::VERSION,
+        }
+    }
+
     /// The kernels that the library ships, as it gives them.
     fn kernels(self) -> Vec<Kernel> {
         match self {

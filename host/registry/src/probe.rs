@@ -15,7 +15,7 @@ use std::{
 use fer_abi::Descriptor;
 use serde::{Deserialize, Serialize};
 
-use crate::{child, error::Fault, info::ComponentInfo, load};
+use crate::{child, error::Fault, held, info::ComponentInfo, load};
 
 /// The hidden first argument that makes a program a prober.
 pub const ARGUMENT: &str = "--fer-plugin-probe";
@@ -63,7 +63,7 @@ impl Probe {
             return Ok(known);
         }
         let descriptors = match self {
-            Probe::Off => load::describe(load::load(&file.path)?)?,
+            Probe::Off => load::describe(load::load(&held::path(file)?)?)?,
             Probe::Child { program, limit } => {
                 child::ask(program, *limit, &file.path)?.into_iter().map(Descriptor::from).collect()
             }

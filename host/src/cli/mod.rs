@@ -5,6 +5,7 @@ mod check;
 mod data;
 mod eval;
 mod graph;
+mod lock;
 mod new;
 pub mod output;
 mod parameters;

@@ -5,7 +5,7 @@ use fer_registry::{Component, describe};
 use serde_json::json;
 
 use super::{
-    check, new,
+    check, lock, new,
     output::{print, print_json, table},
 };
 use crate::{
@@ -29,6 +29,8 @@ pub enum Command {
     },
     /// Write the crate of a new plugin: it builds, passes its tests, and is to be changed
     New(new::Arguments),
+    /// Write down which libraries are trusted: a config that names the lock runs no others
+    Lock(lock::Arguments),
     /// Hold a built library to the contract of its components
     Check(check::Arguments),
 }
@@ -40,6 +42,7 @@ pub fn run(command: &Command) -> Result<()> {
         Command::List { json } => list(*json),
         Command::Show { name, json } => show(name, *json),
         Command::New(arguments) => new::run(arguments),
+        Command::Lock(arguments) => lock::run(arguments),
         Command::Check(arguments) => check::run(arguments),
     }
 }
