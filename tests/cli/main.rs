@@ -10,6 +10,7 @@ mod bad_luck;
 mod evaluation;
 mod host;
 mod micro;
+mod new;
 mod outputs;
 mod pretrained;
 mod record;
@@ -17,6 +18,7 @@ mod refused_resume;
 mod resume;
 mod run_folder;
 mod shipped;
+mod trust;
 mod weights;
 
 /// The hub that the weight files' own tests have.

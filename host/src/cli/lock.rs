@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use fer_config::Plugins;
 use fer_registry::{Component, Registry};
 
-use super::output::{print, table};
+use super::output::print;
 use crate::{
     failure::{Failure, Result},
     session::{ConfigArguments, plugins},
@@ -77,12 +77,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     lock.write(&file)?;
     let count = lock.plugins.len();
-    print(&format!("{}\n\n{}: {count} component{}", table(&rows), file.display(), if count == 1 { "" } else { "s" }))
+    print(&format!("{}\n\n{}: {count} component{}", rows.join("\n"), file.display(), if count == 1 { "" } else { "s" }))
 }
 
-fn row(what: Accepted, component: &Component) -> Vec<String> {
-    let name = format!("{:<9} {} {}", what.word(), component.kind(), component.id());
-    vec![name, component.sha256()[..12].to_owned(), component.library().display().to_string()]
+fn row(what: Accepted, component: &Component) -> String {
+    let name = format!("{} {}", component.kind(), component.id());
+    format!("{:<10} {:<24} {:.12}   {}", what.word(), name, component.sha256(), component.library().display())
 }
 
 /// The component that is meant by NAME, or KIND/NAME.
@@ -122,7 +122,7 @@ fn refusal(file: &Path, changed: &[(&Component, Entry)]) -> Failure {
     }
     let accept: Vec<String> = names.iter().map(|name| format!("--accept {name}")).collect();
     failure.help(format!(
-        "if the change is yours, or you trust who made it: fer-host plugin lock --file {} {}",
+        "if that was you, or somebody you trust: fer-host plugin lock --file {} {}",
         file.display(),
         accept.join(" ")
     ))

@@ -71,9 +71,7 @@ impl Trust {
 
 fn told(error: ConfigError, file: &str, id: &str) -> Failure {
     error
-        .help(format!(
-            "if the change is yours, or you trust who made it: fer-host plugin lock --file {file} --accept {id}"
-        ))
+        .help(format!("if that was you, or somebody you trust: fer-host plugin lock --file {file} --accept {id}"))
         .into()
 }
 

@@ -167,7 +167,7 @@ mod tests {
             ("0a0a", "0a0z", "the sha256 of loss \"pdls\""),
             ("version: 1", "version: 2", "its version is 2"),
             ("kind:", "kin:", "at 6:"),
-            ("Lock(", "Lock", "at "),
+            ("\nLock(", "\nLook(", "at "),
         ] {
             std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
             let failure = LockFile::read(&path).unwrap_err();
