@@ -80,6 +80,7 @@ fn the_papers_experiment() {
         workers: 1,
         paper_compat: false,
         checkpoint_every: None,
+        plugins: Any,
         out: None,
     )
     "#);
@@ -140,6 +141,7 @@ fn provenance_lists_everything() {
     workers = 1  <- default
     paper_compat = false  <- default
     checkpoint_every = None  <- default
+    plugins = Any  <- default
     out = None  <- default
     "#);
 }

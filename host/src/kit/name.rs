@@ -68,39 +68,39 @@ impl Name {
     /// # Errors
     /// A name that cargo, Rust or the registry would refuse, or that would be taken for something else.
     pub fn new(text: &str) -> Result<Name> {
-        let wrong = |rule: &str| Err(Failure::new(format!("{text:?} cannot be a plugin's name: {rule}")));
-        let suggest = |failure: Failure| match tamed(text) {
-            Some(near) if near != text => failure.help(format!("did you mean {near}?")),
-            _ => failure.help("a name is like my-loss: lower case letters, digits and -"),
+        let Err(rule) = allowed(text) else {
+            return Ok(Name { id: text.into(), library: text.replace('-', "_"), ty: type_name(text) });
         };
-        let id = text.as_bytes();
-        if let Some(odd) = text.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-')) {
-            return wrong(&format!("{odd:?} is not a lower case letter, a digit or -")).map_err(suggest);
-        }
-        if !id.first().is_some_and(u8::is_ascii_lowercase) {
-            return wrong("it must begin with a letter").map_err(suggest);
-        }
-        if id.ends_with(b"-") || text.contains("--") {
-            return wrong("a - stands between letters or digits").map_err(suggest);
-        }
-        if text.len() > LONGEST {
-            return wrong(&format!("it is longer than {LONGEST} letters"));
-        }
-        let reason = match text {
-            _ if KEYWORDS.contains(&text) => "it is a word of the Rust language",
-            _ if STANDARD.contains(&text) => "a library of that name comes with the compiler",
-            _ if CARGO.contains(&text) => "cargo has a folder of that name below target/",
-            _ if DEVICES.contains(&text) => "Windows has a device of that name",
-            _ if text == "fer" || text.starts_with("fer-") => "fer-... are the names of the host's own crates",
-            _ => return Ok(Name { id: text.into(), library: text.replace('-', "_"), ty: type_name(text) }),
-        };
-        wrong(reason).map_err(|failure| failure.help(format!("for example {text}-plugin").replace("fer-", "my-")))
+        let failure = Failure::new(format!("{text:?} cannot be a plugin's name: {rule}"));
+        Err(match tamed(text) {
+            Some(near) => failure.help(format!("did you mean {near}?")),
+            None => failure.help("a name is like my-loss: lower case letters, digits and -"),
+        })
     }
 
     /// The file that cargo makes of the library.
     pub fn file(&self) -> String {
         format!("{}{}{}", std::env::consts::DLL_PREFIX, self.library, std::env::consts::DLL_SUFFIX)
     }
+}
+
+/// Nothing, or the rule that a name breaks.
+fn allowed(text: &str) -> Result<(), String> {
+    if let Some(odd) = text.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-')) {
+        return Err(format!("{odd:?} is not a lower case letter, a digit or -"));
+    }
+    let rule = match text {
+        _ if !text.starts_with(|c: char| c.is_ascii_lowercase()) => "it must begin with a letter",
+        _ if text.ends_with('-') || text.contains("--") => "a - stands between letters or digits",
+        _ if text.len() > LONGEST => return Err(format!("it is longer than {LONGEST} letters")),
+        _ if KEYWORDS.contains(&text) => "it is a word of the Rust language",
+        _ if STANDARD.contains(&text) => "a library of that name comes with the compiler",
+        _ if CARGO.contains(&text) => "cargo has a folder of that name below target/",
+        _ if DEVICES.contains(&text) => "Windows has a device of that name",
+        _ if text == "fer" || text.starts_with("fer-") => "fer-... are the names of the host's own crates",
+        _ => return Ok(()),
+    };
+    Err(rule.into())
 }
 
 /// `my-loss` as `MyLoss`; what would hide a type of the template gets an end of its own.
@@ -121,9 +121,10 @@ fn tamed(text: &str) -> Option<String> {
         before = letter;
         name.push(if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' });
     }
-    let words: Vec<&str> = name.split('-').filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = name.split('-').filter(|word| !word.is_empty() && *word != "fer").collect();
     let name = words.join("-");
-    Name::new(&name).is_ok().then_some(name)
+    // What is a name of something else may still be part of one.
+    [name.clone(), format!("my-{name}")].into_iter().find(|name| *name != text && allowed(name).is_ok())
 }
 
 #[cfg(test)]
@@ -147,14 +148,14 @@ mod tests {
             ("my loss", "' ' is not", "did you mean my-loss?"),
             ("größe", "'ö' is not", "did you mean gr-e?"),
             ("../up", "'.' is not", "did you mean up?"),
-            ("2fast", "begin with a letter", "like my-loss"),
+            ("2fast", "begin with a letter", "did you mean my-2fast?"),
             ("-x", "begin with a letter", "did you mean x?"),
             ("x--y", "between letters", "did you mean x-y?"),
-            ("match", "word of the Rust", "match-plugin"),
-            ("proc-macro", "comes with the compiler", "proc-macro-plugin"),
-            ("deps", "target/", "deps-plugin"),
-            ("nul", "Windows", "nul-plugin"),
-            ("fer-sdk", "host's own crates", "my-sdk-plugin"),
+            ("match", "word of the Rust", "did you mean my-match?"),
+            ("proc-macro", "comes with the compiler", "did you mean my-proc-macro?"),
+            ("deps", "target/", "did you mean my-deps?"),
+            ("nul", "Windows", "did you mean my-nul?"),
+            ("fer-focal", "host's own crates", "did you mean focal?"),
         ] {
             let failure = Name::new(text).expect_err(text);
             assert!(failure.error.message().contains(said), "{text}: {}", failure.error.message());

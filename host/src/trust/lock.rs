@@ -77,8 +77,8 @@ impl LockFile {
             Failure::new(format!("{shown} is no lock file: {what}"))
                 .help("put it back as it was, or write it anew with fer-host plugin lock")
         };
-        let lock: LockFile =
-            ron::from_str(&text).map_err(|error| broken(format!("{} at {}", error.code, error.span.start)))?;
+        let lock: LockFile = ron::from_str(&text)
+            .map_err(|error| broken(format!("{}, at {}", lower(&error.code.to_string()), error.span.start)))?;
         if lock.version != VERSION {
             return Err(broken(format!("its version is {}, this host knows {VERSION}", lock.version)));
         }
@@ -142,6 +142,12 @@ impl LockFile {
     }
 }
 
+/// A sentence as the other errors begin.
+fn lower(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_lowercase().chain(letters).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,7 +172,7 @@ mod tests {
         for (from, to, said) in [
             ("0a0a", "0a0z", "the sha256 of loss \"pdls\""),
             ("version: 1", "version: 2", "its version is 2"),
-            ("kind:", "kin:", "at 6:"),
+            ("kind:", "kin:", "unexpected field named `kin`"),
             ("\nLock(", "\nLook(", "at "),
         ] {
             std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
