@@ -62,16 +62,21 @@ impl ConfigArguments {
             resolved = resolved.with_data_root(data)?;
         }
         if let Some(engine) = self.engine {
-            resolved = resolved.with_flag("--engine", "engine", &format!("{engine:?}"))?;
+            resolved = resolved.with_word("--engine", "engine", &typed(engine), &format!("{engine:?}"))?;
         }
         if let Some(precision) = self.precision {
-            resolved = resolved.with_flag("--precision", "precision", &format!("{precision:?}"))?;
+            resolved = resolved.with_word("--precision", "precision", &typed(precision), &format!("{precision:?}"))?;
         }
         if !self.no_fuse.is_empty() {
             resolved = resolved.with_flag("--no-fuse", "no_fuse", &format!("{:?}", self.no_fuse))?;
         }
         Ok(resolved)
     }
+}
+
+/// A value as the command line takes it.
+fn typed(value: impl clap::ValueEnum) -> String {
+    value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
 }
 
 /// A config with its components found.

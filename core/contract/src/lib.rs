@@ -8,6 +8,7 @@
 //! - [`execution`]: what is promised of shapes, numbers, text and bits holds when the graph runs;
 //! - [`gradients`]: derivatives agree with differences, and reach every parameter that is to be trained;
 //! - [`batch`]: samples do not mix in evaluation;
+//! - [`kernels`]: what a library computes an op of its own with is what the op means;
 //! - [`losses`], [`resizers`]: what those kinds must do besides, and laws that a component or its tests may claim;
 //! - [`laws`]: what a component claims of itself.
 //!
@@ -25,6 +26,7 @@ mod failure;
 mod families;
 pub mod gradients;
 mod harness;
+pub mod kernels;
 pub mod laws;
 pub mod losses;
 mod model;

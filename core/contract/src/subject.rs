@@ -4,6 +4,7 @@ use fer_abi::{
     BuildError, BuildRequest, Descriptor, Fragment, NamedAttribute, NamedOption, NamedTensorType, OptionSpec,
     TensorType as AbiType,
 };
+use fer_engine::kernel::{CustomKernel, Kernels};
 use fer_graph::{Graph, import};
 
 use crate::{Case, Outcome, Trouble};
@@ -14,6 +15,7 @@ type Build = Box<dyn Fn(&BuildRequest) -> Result<Fragment, BuildError> + Send + 
 pub struct Subject {
     descriptor: Descriptor,
     build: Build,
+    kernels: Kernels,
 }
 
 impl Subject {
@@ -21,7 +23,19 @@ impl Subject {
         descriptor: Descriptor,
         build: impl Fn(&BuildRequest) -> Result<Fragment, BuildError> + Send + Sync + 'static,
     ) -> Subject {
-        Subject { descriptor, build: Box::new(build) }
+        Subject { descriptor, build: Box::new(build), kernels: Kernels::default() }
+    }
+
+    /// The same component with the kernels that its library brings for ops of its own.
+    #[must_use]
+    pub fn with_kernels(mut self, library: &str, kernels: &[fer_abi::Kernel]) -> Subject {
+        self.kernels = Kernels::new(kernels.iter().filter_map(|k| CustomKernel::of_library(library, k)).collect());
+        self
+    }
+
+    /// The kernels for the CPU.
+    pub fn kernels(&self) -> &Kernels {
+        &self.kernels
     }
 
     /// One of [`fer_abi::kind`].

@@ -12,7 +12,7 @@ use fer_plan::{Life, pack};
 
 use crate::{
     Options,
-    lower::{Plan, Update, lower, supports},
+    lower::{Checked, Plan, Update, lower, supports},
     memory::Block,
     step::{Access, BufferId, Home, Memory},
     store::{CpuStore, element_of},
@@ -50,10 +50,17 @@ pub(crate) struct CpuExecutable {
 
 impl CpuExecutable {
     /// # Errors
-    /// [`EngineError::Graph`] when the graph breaks a rule, [`EngineError::Unsupported`] for an op without a kernel.
-    pub(crate) fn compile(graph: &Graph, options: &Options, arena: Arc<Mutex<Arena>>) -> Result<CpuExecutable> {
+    /// [`EngineError::Graph`] when the graph breaks a rule, [`EngineError::Unsupported`] for an op without a kernel,
+    /// [`EngineError::Kernel`] for a plugin's kernel that is not what its op means.
+    pub(crate) fn compile(
+        graph: &Graph,
+        options: &Options,
+        checked: &Checked,
+        arena: Arc<Mutex<Arena>>,
+    ) -> Result<CpuExecutable> {
         fer_graph::verify(graph)?;
         let graph = fer_plan::inline(graph, |graph, node| supports(options, graph, node))?;
+        checked.check(options, &graph)?;
         let mut graph = fer_plan::simplify(&fer_plan::join(&fer_plan::simplify(&graph)?)?)?;
         if !options.is_off("recompute") {
             graph = fer_plan::recompute(&graph, |node| node.op.is("gelu"))?;
@@ -267,6 +274,9 @@ impl CpuExecutable {
             let access = unsafe { Access::new(&memory, step) };
             let began = see.is_some().then(Instant::now);
             (step.run)(&access);
+            if let Some(complaint) = access.complaint() {
+                return Err(EngineError::Unsupported(complaint));
+            }
             if let (Some(see), Some(began)) = (&mut see, began) {
                 see(&step.call, began.elapsed());
             }

@@ -23,11 +23,12 @@ use std::{
 
 use fer_cpu_kernels::peak;
 pub use fer_cpu_kernels::{product::Factors, simd::Isa};
-use fer_engine::{Engine, Executable, Precision, Result, Store};
+use fer_engine::{Engine, Executable, Precision, Result, Store, kernel::Kernels};
 use fer_graph::{Graph, Node};
 
 use crate::{
     executable::{Arena, CpuExecutable},
+    lower::Checked,
     store::CpuStore,
 };
 
@@ -40,11 +41,13 @@ pub struct Options {
     pub factors: Factors,
     /// Ops that are computed by their decomposition, and other things that are switched off: see [`switches`].
     pub no_fuse: BTreeSet<String>,
+    /// Kernels for ops that are in no table.
+    pub kernels: Kernels,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { isa: Isa::best(), factors: Factors::F32, no_fuse: BTreeSet::new() }
+        Options { isa: Isa::best(), factors: Factors::F32, no_fuse: BTreeSet::new(), kernels: Kernels::default() }
     }
 }
 
@@ -90,11 +93,13 @@ pub fn peak_bandwidth(duration: Duration) -> f64 {
 pub struct CpuEngine {
     options: Options,
     arena: Arc<Mutex<Arena>>,
+    /// The plugins' kernels that were found good.
+    checked: Arc<Checked>,
 }
 
 impl CpuEngine {
     pub fn new(options: Options) -> CpuEngine {
-        CpuEngine { options, arena: Arc::default() }
+        CpuEngine { options, arena: Arc::default(), checked: Arc::default() }
     }
 }
 
@@ -124,6 +129,6 @@ impl Engine for CpuEngine {
     }
 
     fn compile(&self, graph: &Graph) -> Result<Box<dyn Executable>> {
-        Ok(Box::new(CpuExecutable::compile(graph, &self.options, self.arena.clone())?))
+        Ok(Box::new(CpuExecutable::compile(graph, &self.options, &self.checked, self.arena.clone())?))
     }
 }

@@ -1,6 +1,9 @@
 //! One kernel call of a plan, and how it reaches its memory.
 
-use std::{cell::Cell, fmt};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+};
 
 use fer_cpu_kernels::elementwise::Element;
 use fer_engine::Call;
@@ -62,6 +65,8 @@ pub(crate) struct Access<'a> {
     reads: &'a [BufferId],
     writes: &'a [BufferId],
     taken: Cell<u64>,
+    /// Why a plugin's kernel could not do its work.
+    complaint: RefCell<Option<String>>,
 }
 
 impl<'a> Access<'a> {
@@ -69,7 +74,17 @@ impl<'a> Access<'a> {
     /// The pointers are valid for their buffers, nobody else touches those of the step meanwhile, and written buffers share no memory
     /// with each other or with read ones, unless the step says that they may.
     pub(crate) unsafe fn new(memory: &'a Memory<'a>, step: &'a Step) -> Access<'a> {
-        Access { memory, reads: &step.reads, writes: &step.writes, taken: Cell::new(0) }
+        Access { memory, reads: &step.reads, writes: &step.writes, taken: Cell::new(0), complaint: RefCell::default() }
+    }
+
+    /// Ends the run with an error.
+    pub(crate) fn complain(&self, message: String) {
+        *self.complaint.borrow_mut() = Some(message);
+    }
+
+    /// The error that ends the run.
+    pub(crate) fn complaint(self) -> Option<String> {
+        self.complaint.into_inner()
     }
 
     /// The i-th buffer that is read.

@@ -4,7 +4,7 @@ use std::{any::Any, collections::BTreeMap, sync::Arc, time::Duration};
 
 use fer_graph::{Graph, GraphError, Node, TensorType};
 
-use crate::Tensor;
+use crate::{Tensor, kernel::KernelFault};
 
 /// What the graph's `f` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +43,9 @@ pub enum EngineError {
     /// The store does not hold a parameter or state of the graph.
     #[error("{name:?} ({expected}) is not in the store")]
     MissingState { name: String, expected: TensorType },
+    /// A plugin's kernel is not what its op means.
+    #[error(transparent)]
+    Kernel(#[from] KernelFault),
     /// The engine cannot do something it was asked.
     #[error("{0}")]
     Unsupported(String),

@@ -6,6 +6,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod engine;
+pub mod kernel;
 mod philox;
 mod tensor;
 

@@ -12,6 +12,7 @@ impl Philox {
     }
 
     /// Four independent 32-bit numbers for a counter.
+    #[inline]
     pub fn block(self, mut counter: [u32; 4]) -> [u32; 4] {
         let mut key = self.key;
         for _ in 0..10 {

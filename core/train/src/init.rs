@@ -7,7 +7,10 @@ use fer_graph::{Argument, DType, Graph, Init, Role, TensorType};
 use half::bf16;
 use rayon::prelude::*;
 
-use crate::names::{EMA, averaged_name};
+use crate::{
+    names::{EMA, averaged_name},
+    normal::{BLOCK, Source},
+};
 
 /// An initialisation that cannot be drawn.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -20,53 +23,69 @@ pub struct InitError {
 
 /// The first value of a parameter or state: a pure function of its name, type, distribution and the run's seed.
 ///
-/// Floats are rounded to f32, so that engines of both precisions start alike. The transcendental functions are `libm`'s, so that
-/// machines do as well.
+/// Floats are rounded to f32, so that engines of both precisions start alike. Nothing is computed that machines round differently.
 ///
 /// # Errors
 /// [`InitError`] when the distribution makes no sense, or its numbers do not fit an integer type.
 pub fn initial_value(name: &str, ty: &TensorType, init: &Init, seed: u64) -> Result<Tensor, InitError> {
     let fail = |message| InitError { name: name.to_owned(), ty: ty.clone(), message };
     Init::from_parts(init.name(), &init.numbers()).map_err(&fail)?;
-    let count = ty.elements();
-    let draws = Draws::new(seed, name);
-    let values: Vec<f64> = match init {
-        Init::Zeros => vec![0.0; count],
-        Init::Ones => vec![1.0; count],
-        Init::Constant(v) => vec![*v; count],
-        Init::Eye => match *ty.shape {
-            [.., rows, columns] => (0..count).map(|i| f64::from(i / columns % rows == i % columns)).collect(),
-            _ => return Err(fail("is the identity of fewer than two axes".into())),
-        },
-        Init::Values(v) if v.len() == count => v.to_vec(),
-        Init::Values(v) => return Err(fail(format!("starts from {} values", v.len()))),
-        Init::Uniform { low, high } => draws.uniform().take(count).map(|u| low + (high - low) * u).collect(),
-        Init::Normal { mean, std } => draws.normal().take(count).map(|z| mean + std * z).collect(),
-        Init::TruncNormal { mean, std, low, high } => {
-            draws.normal().map(|z| mean + std * z).filter(|v| (low..=high).contains(&v)).take(count).collect()
+    let draws = source(seed, name);
+    let whole = |low: f64, high: f64| {
+        let values = values(init, &ty.shape, draws, |v| v).map_err(&fail)?;
+        match values.iter().find(|v| v.fract() != 0.0 || !(low..=high).contains(v)) {
+            Some(odd) => Err(fail(format!("{odd} is no {}", ty.dtype))),
+            None => Ok(values),
         }
-    };
-    let whole = |low: f64, high: f64| match values.iter().find(|v| v.fract() != 0.0 || !(low..=high).contains(v)) {
-        Some(odd) => Err(fail(format!("{odd} is no {}", ty.dtype))),
-        None => Ok(()),
     };
     let data = match ty.dtype {
-        DType::Float => Data::F32(values.iter().map(|&v| v as f32).collect()),
-        DType::Bf16 => Data::F32(values.iter().map(|&v| bf16::from_f64(v).to_f32()).collect()),
+        DType::Float => Data::F32(values(init, &ty.shape, draws, |v| v as f32).map_err(&fail)?),
+        DType::Bf16 => Data::F32(values(init, &ty.shape, draws, |v| bf16::from_f64(v).to_f32()).map_err(&fail)?),
         DType::I32 => {
-            whole(f64::from(i32::MIN), f64::from(i32::MAX))?;
-            Data::I32(values.iter().map(|&v| v as i32).collect())
+            Data::I32(whole(f64::from(i32::MIN), f64::from(i32::MAX))?.into_iter().map(|v| v as i32).collect())
         }
-        DType::U8 => {
-            whole(0.0, 255.0)?;
-            Data::U8(values.iter().map(|&v| v as u8).collect())
-        }
-        DType::Bool => {
-            whole(0.0, 1.0)?;
-            Data::Bool(values.iter().map(|&v| v == 1.0).collect())
-        }
+        DType::U8 => Data::U8(whole(0.0, 255.0)?.into_iter().map(|v| v as u8).collect()),
+        DType::Bool => Data::Bool(whole(0.0, 1.0)?.into_iter().map(|v| v == 1.0).collect()),
     };
     Ok(Tensor::new(ty.shape.clone(), data))
+}
+
+/// The numbers of a distribution, each as `to` makes it.
+fn values<T: Clone>(init: &Init, shape: &[usize], draws: Source, to: impl Fn(f64) -> T) -> Result<Vec<T>, String> {
+    let count = shape.iter().product();
+    Ok(match init {
+        Init::Zeros => vec![to(0.0); count],
+        Init::Ones => vec![to(1.0); count],
+        Init::Constant(v) => vec![to(*v); count],
+        Init::Eye => match *shape {
+            [.., rows, columns] => (0..count).map(|i| to(f64::from(i / columns % rows == i % columns))).collect(),
+            _ => return Err("is the identity of fewer than two axes".into()),
+        },
+        Init::Values(v) if v.len() == count => v.iter().map(|&v| to(v)).collect(),
+        Init::Values(v) => return Err(format!("starts from {} values", v.len())),
+        Init::Uniform { low, high } => {
+            (0..).flat_map(|i| draws.pair(i)).take(count).map(|u| to(low + (high - low) * u)).collect()
+        }
+        Init::Normal { mean, std } => normals(draws, count, |z| Some(to(mean + std * z))),
+        Init::TruncNormal { mean, std, low, high } => normals(draws, count, |z| {
+            let v = mean + std * z;
+            (*low <= v && v <= *high).then(|| to(v))
+        }),
+    })
+}
+
+/// The first `count` standard normal numbers that `keep` makes something of.
+fn normals<T>(draws: Source, count: usize, keep: impl Fn(f64) -> Option<T>) -> Vec<T> {
+    let mut kept = Vec::with_capacity(count);
+    let mut block = [0.0; 2 * BLOCK];
+    let mut first = 0;
+    while kept.len() < count {
+        draws.normals(first, &mut block);
+        first += BLOCK as u64;
+        let left = count - kept.len();
+        kept.extend(block.iter().filter_map(|&z| keep(z)).take(left));
+    }
+    kept
 }
 
 /// Writes the first value of every parameter and state of the graph that the store does not hold, and gives their names.
@@ -115,47 +134,15 @@ fn first_value(argument: &Argument, ty: &TensorType, seed: u64) -> Result<Tensor
     }
 }
 
-/// The numbers that belong to a name under a seed.
-#[derive(Clone, Copy)]
-struct Draws {
-    philox: Philox,
-    name: u64,
-}
-
 /// Sets the keys of initialisation apart from those of training, which are the seed itself.
 const DOMAIN: u64 = 0x696e_6974_6961_6c00;
 
-impl Draws {
-    fn new(seed: u64, name: &str) -> Draws {
-        // FNV-1a: names only need to differ, Philox does the mixing.
-        let hash = name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        Draws { philox: Philox::new(seed ^ DOMAIN), name: hash }
-    }
-
-    /// Two numbers in `(0, 1)` for every counter: the midpoints of 2^52 equal cells, so that neither end is ever met.
-    fn pair(self, i: u64) -> [f64; 2] {
-        let [a, b, c, d] = self.philox.block([i as u32, (i >> 32) as u32, self.name as u32, (self.name >> 32) as u32]);
-        [(a, b), (c, d)].map(|(high, low)| {
-            let bits = (u64::from(high) << 32 | u64::from(low)) >> 12;
-            (bits as f64 + 0.5) / (1u64 << 52) as f64
-        })
-    }
-
-    fn uniform(self) -> impl Iterator<Item = f64> {
-        (0..).flat_map(move |i| self.pair(i))
-    }
-
-    /// Standard normal numbers (Box & Muller 1958).
-    fn normal(self) -> impl Iterator<Item = f64> {
-        (0..).flat_map(move |i| {
-            let [u, v] = self.pair(i);
-            let radius = libm::sqrt(-2.0 * libm::log(u));
-            let angle = 2.0 * std::f64::consts::PI * v;
-            [radius * libm::cos(angle), radius * libm::sin(angle)]
-        })
-    }
+/// The numbers that belong to a name under a seed.
+fn source(seed: u64, name: &str) -> Source {
+    // FNV-1a: names only need to differ, Philox does the mixing.
+    let hash =
+        name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    Source { philox: Philox::new(seed ^ DOMAIN), stream: hash }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod init;
 pub mod joint;
 pub mod metrics;
 pub mod names;
+mod normal;
 pub mod schedule;
 pub mod significance;
 pub mod spec;

@@ -58,6 +58,18 @@ impl Resolved {
         let source = Source::argument(format!("{flag} {value}"));
         let span = Span::new(&source, flag.len() + 1, source.text().len());
         let node = read_from(&source, span.start)?;
+        self.flagged(path, span, node)
+    }
+
+    /// [`Resolved::with_flag`] where what is typed (`cpu`) is not what a config writes (`Cpu`): errors and provenance show the former.
+    pub fn with_word(self, flag: &str, path: &str, typed: &str, value: &str) -> Result<Self, ConfigError> {
+        let source = Source::argument(format!("{flag} {typed}"));
+        let span = Span::new(&source, flag.len() + 1, source.text().len());
+        let value = read_from(&Source::argument(value.to_owned()), 0)?.value;
+        self.flagged(path, span.clone(), Node { value, span })
+    }
+
+    fn flagged(self, path: &str, span: Span, node: Node) -> Result<Self, ConfigError> {
         let (mut tree, files) = self.into_tree();
         let step = |text: &str| Step { text: text.to_owned(), span: span.clone() };
         let steps: Vec<Step> = path.split('.').map(step).collect();

@@ -207,6 +207,10 @@ fn flags_of_the_host_are_edits_too() {
     let resolved = flagged("--engine", "engine", "Cpu").unwrap();
     let row = resolved.provenance().into_iter().find(|row| row.path == "engine").unwrap();
     assert_eq!(row.origin.to_string(), "--engine Cpu");
+    let typed = good(PAPER, &[]).with_word("--engine", "engine", "cpu", "Cpu").unwrap();
+    assert_eq!(typed.experiment.engine, resolved.experiment.engine);
+    let row = typed.provenance().into_iter().find(|row| row.path == "engine").unwrap();
+    assert_eq!(row.origin.to_string(), "--engine cpu");
     assert_snapshot!(render_plain(&flagged("--engine", "engine", "cpus").unwrap_err()), @r#"
     error: no engine is called `cpus`
         on the command line

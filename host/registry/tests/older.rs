@@ -30,10 +30,10 @@ graph tempered(logits: f[8,7], targets: f[8,7], prior: f[7,7], weights: f[8]) {
   parameter bias: f[] = trunc_normal(0.0, 0.02, -2.0, 2.0) decay layer(3)
   state seen: f[] = zeros
   scope terms
-    %0 = constant() {value: [4.0], dtype: \"f\", shape: []} : f[]
-    %1 = broadcast_in_dim(%0) {shape: [8, 7], dims: []} : f[8,7]
+    %0 = constant() {value: [4.0], shape: [], dtype: \"f\"} : f[]
+    %1 = broadcast_in_dim(%0) {shape: [8, 7], broadcast_dimensions: []} : f[8,7]
     %2 = divide(logits, %1) : f[8,7]
-    %3 = log_softmax(%2) {axis: -1} : f[8,7]
+    %3 = log_softmax(%2) {axis: 1} : f[8,7]
     %4 = multiply(targets, %3) : f[8,7]
     %5 = reduce_sum(%4) {axes: [0, 1]} : f[]
     %6 = negate(%5) : f[]

@@ -1,4 +1,4 @@
-//! FLOP/s of the models' convolutions: `cargo bench -p fer-cpu-kernels --bench convolution -- "forward.*resizer.*avx2"`.
+//! FLOP/s of the models' convolutions: `cargo bench -p fer-cpu-kernels --bench convolution -- "forward.*resizer.*bf16, avx2"`.
 //!
 //! An item is an operation, a multiply-add two; those with padding are counted.
 
@@ -7,7 +7,11 @@ mod support;
 use std::fmt;
 
 use divan::{Bencher, counter::ItemsCount};
-use fer_cpu_kernels::convolution::{self, After, Convolution};
+use fer_cpu_kernels::{
+    convolution::{self, After, Convolution},
+    product::Factors,
+    simd::Isa,
+};
 
 use support::{Numbers, On, on_every};
 
@@ -67,6 +71,31 @@ const CASES: [Case; 29] = [
     square("patches", [8, 3, 224, 768], 16, 16, 1),
 ];
 
+/// A convolution whose factors are of one kind.
+#[derive(Clone, Copy)]
+struct With {
+    case: Case,
+    factors: Factors,
+}
+
+impl fmt::Display for With {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let factors = match self.factors {
+            Factors::F32 => "f32",
+            Factors::Bf16 => "bf16",
+        };
+        write!(f, "{}, {factors}", self.case)
+    }
+}
+
+fn cases() -> Vec<On<With>> {
+    let mut all = on_every(CASES.map(|case| With { case, factors: Factors::F32 }));
+    for case in CASES.map(|case| With { case, factors: Factors::Bf16 }) {
+        all.extend(Isa::available().map(|isa| On { case, isa }));
+    }
+    all
+}
+
 fn main() {
     support::run();
 }
@@ -83,29 +112,29 @@ fn result(c: &Convolution) -> Numbers {
     Numbers::new(c.batch * c.out_channels * c.out_height() * c.out_width())
 }
 
-#[divan::bench(args = on_every(CASES))]
-fn forward(bencher: Bencher<'_, '_>, on: &On<Case>) {
-    let c = &on.case.sizes;
+#[divan::bench(args = cases())]
+fn forward(bencher: Bencher<'_, '_>, on: &On<With>) {
+    let c = &on.case.case.sizes;
     let (x, kernel, mut out) = (image(c), kernel(c), result(c));
     bencher.counter(ItemsCount::new(c.flops())).bench_local(|| {
-        convolution::forward(on.isa, c, &x, &kernel, After::NOTHING, &mut out);
+        convolution::forward(on.isa, on.case.factors, c, &x, &kernel, After::NOTHING, &mut out);
     });
 }
 
-#[divan::bench(args = on_every(CASES))]
-fn input_gradient(bencher: Bencher<'_, '_>, on: &On<Case>) {
-    let c = &on.case.sizes;
+#[divan::bench(args = cases())]
+fn input_gradient(bencher: Bencher<'_, '_>, on: &On<With>) {
+    let c = &on.case.case.sizes;
     let (mut grad_x, kernel, grad) = (image(c), kernel(c), result(c));
     bencher.counter(ItemsCount::new(c.flops())).bench_local(|| {
-        convolution::input_grad(on.isa, c, &kernel, &grad, &mut grad_x);
+        convolution::input_grad(on.isa, on.case.factors, c, &kernel, &grad, &mut grad_x);
     });
 }
 
-#[divan::bench(args = on_every(CASES))]
-fn kernel_gradient(bencher: Bencher<'_, '_>, on: &On<Case>) {
-    let c = &on.case.sizes;
+#[divan::bench(args = cases())]
+fn kernel_gradient(bencher: Bencher<'_, '_>, on: &On<With>) {
+    let c = &on.case.case.sizes;
     let (x, mut grad_kernel, grad) = (image(c), kernel(c), result(c));
     bencher.counter(ItemsCount::new(c.flops())).bench_local(|| {
-        convolution::kernel_grad(on.isa, c, &x, &grad, &mut grad_kernel);
+        convolution::kernel_grad(on.isa, on.case.factors, c, &x, &grad, &mut grad_kernel);
     });
 }

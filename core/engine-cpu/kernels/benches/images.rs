@@ -214,10 +214,12 @@ mod copy {
         strides: [usize; 4],
     }
 
-    const VIEWS: [View; 3] = [
+    const VIEWS: [View; 5] = [
         View { name: "heads [8, 6, 197, 64]", sizes: [8, 6, 197, 64], strides: [197 * 384, 64, 384, 1] },
         View { name: "keys [8, 6, 64, 197]", sizes: [8, 6, 64, 197], strides: [197 * 384, 64, 1, 384] },
         View { name: "channels last [8, 56, 56, 96]", sizes: [8, 56, 56, 96], strides: [96 * 3136, 56, 1, 3136] },
+        View { name: "channels first [8, 1, 384, 196]", sizes: [8, 1, 384, 196], strides: [75264, 0, 1, 384] },
+        View { name: "tokens first [8, 1, 196, 384]", sizes: [8, 1, 196, 384], strides: [75264, 0, 1, 196] },
     ];
 
     impl fmt::Display for View {

@@ -148,7 +148,7 @@ mod batch_norm {
         let (weight, bias, mut dw, mut db) = (channels(), channels(), channels(), channels());
         bencher.counter(bytes(6, x.len())).bench_local(|| {
             let (dx, dw, db) = (Some(&mut grad_x[..]), Some(&mut dw[..]), Some(&mut db[..]));
-            batch_norm::backward(on.isa, shape, EPSILON, &x, &weight, &bias, &grad, SLOPE, dx, dw, db);
+            batch_norm::backward(on.isa, shape, EPSILON, &x, &weight, &bias, &grad, SLOPE, None, dx, dw, db);
         });
     }
 }

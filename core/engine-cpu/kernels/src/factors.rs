@@ -3,7 +3,10 @@
 //! Rounding to bfloat16 halves what is read, and AVX512_BF16 adds two products for each lane of an instruction, so such a product
 //! takes half of the time. Sums are always of `f32`.
 
-use crate::simd::Simd;
+use crate::{
+    bf16::{round, widen},
+    simd::Simd,
+};
 
 /// What the factors of a product are rounded to; its sums are of `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -28,6 +31,8 @@ pub trait Kind: Copy + Send + Sync + 'static {
     fn along<S: Simd>(s: S, first: S::F, second: S::F) -> S::F;
     /// Words of neighbours: the step in `first`, and the one in `second` where words hold two.
     fn across<S: Simd>(s: S, first: S::F, second: S::F) -> S::F;
+    /// One word: the step `first`, and then `second` where words hold two.
+    fn word<S: Simd>(first: f32, second: f32) -> f32;
     /// `c` and the products of the words' steps.
     fn dot<S: Simd>(s: S, a: S::F, b: S::F, c: S::F) -> S::F;
 
@@ -57,6 +62,10 @@ impl Kind for Exact {
         first
     }
     #[inline(always)]
+    fn word<S: Simd>(first: f32, _: f32) -> f32 {
+        first
+    }
+    #[inline(always)]
     fn dot<S: Simd>(s: S, a: S::F, b: S::F, c: S::F) -> S::F {
         s.fma(a, b, c)
     }
@@ -79,6 +88,13 @@ impl Kind for Rounded {
     #[inline(always)]
     fn across<S: Simd>(s: S, first: S::F, second: S::F) -> S::F {
         s.factors_across(first, second)
+    }
+    #[inline(always)]
+    fn word<S: Simd>(first: f32, second: f32) -> f32 {
+        match S::STEPS {
+            1 => widen(round(first)),
+            _ => f32::from_bits(u32::from(round(first)) | u32::from(round(second)) << 16),
+        }
     }
     #[inline(always)]
     fn dot<S: Simd>(s: S, a: S::F, b: S::F, c: S::F) -> S::F {

@@ -31,7 +31,7 @@ impl Lowering<'_> {
         if by_patches {
             return;
         }
-        let isa = self.isa();
+        let (isa, factors) = (self.isa(), self.options.factors);
         let (a, b) = (self.dense(node.operands[0]), self.dense(node.operands[1]));
         let value = node.results[0];
         if node.op.is("convolution") {
@@ -45,7 +45,7 @@ impl Lowering<'_> {
                 self.absorb(sum);
                 last = sum;
             }
-            let (to, slope) = match self.only_rectified(last) {
+            let (to, slope) = match self.only_rectified(last).filter(|(_, slope)| *slope > 0.0) {
                 Some((rectified, slope)) => {
                     self.absorb(rectified);
                     let to = self.output(rectified);
@@ -57,7 +57,7 @@ impl Lowering<'_> {
             };
             self.emit(reads, [to], move |m| {
                 let after = After { bias: bias.map(|_| m.read(2)), slope };
-                convolution::forward(isa, &shape, m.read(0), m.read(1), after, m.write(0));
+                convolution::forward(isa, factors, &shape, m.read(0), m.read(1), after, m.write(0));
             });
             return;
         }
@@ -66,13 +66,13 @@ impl Lowering<'_> {
             "convolution_input_grad" => {
                 let shape = shape(&result, &first);
                 self.emit([a, b], [to], move |m| {
-                    convolution::input_grad(isa, &shape, m.read(0), m.read(1), m.write(0));
+                    convolution::input_grad(isa, factors, &shape, m.read(0), m.read(1), m.write(0));
                 });
             }
             _ => {
                 let shape = shape(&first, &result);
                 self.emit([a, b], [to], move |m| {
-                    convolution::kernel_grad(isa, &shape, m.read(0), m.read(1), m.write(0));
+                    convolution::kernel_grad(isa, factors, &shape, m.read(0), m.read(1), m.write(0));
                 });
             }
         }

@@ -6,6 +6,7 @@
 mod absorb;
 mod attention;
 mod convolution;
+mod custom;
 mod elementwise;
 mod epilogue;
 mod image;
@@ -18,8 +19,12 @@ mod product;
 mod reduce;
 mod supports;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
+pub(crate) use custom::Checked;
 use fer_cpu_kernels::{elementwise::Element, simd::Isa};
 use fer_engine::{Call, EngineError, Result};
 use fer_graph::{DType, Definition, Graph, Node, Value};
@@ -82,6 +87,8 @@ pub(crate) struct Lowering<'g> {
     patched: HashMap<(Value, [usize; 2]), BufferId>,
     /// Where a value is to be written because it will be joined with others there.
     targets: HashMap<Value, (BufferId, View)>,
+    /// Nodes that a kernel computes on its way, though they come before it.
+    merged: HashSet<usize>,
     label: Call,
 }
 
@@ -103,10 +110,12 @@ pub(crate) fn lower(graph: &Graph, options: &Options) -> Result<Plan> {
         copies: HashMap::new(),
         patched: HashMap::new(),
         targets: HashMap::new(),
+        merged: HashSet::new(),
         label: label(""),
     };
     lowering.arguments();
     lowering.join();
+    lowering.merge_rectifiers();
     for item in lowering.order() {
         match item {
             Item::Cluster(cluster) => lowering.cluster(cluster),
@@ -163,7 +172,7 @@ impl Lowering<'_> {
             }
         }
         for (i, node) in self.graph.nodes.iter().enumerate() {
-            if self.clusters.of[i].is_none() && !crate::uses::is_view(node) {
+            if self.clusters.of[i].is_none() && !crate::uses::is_view(node) && !self.merged.contains(&i) {
                 items.push((self.clusters.slots[i], i, Item::Node(i)));
             }
         }
@@ -175,6 +184,10 @@ impl Lowering<'_> {
         let graph = self.graph;
         let node = &graph.nodes[index];
         self.label = Call { op: node.op.name().into(), scope: node.scope.clone(), flops: graph.flops(node), bytes: 0 };
+        if let Some(kernel) = self.options.kernels.of(graph, node) {
+            self.custom(node, kernel);
+            return Ok(());
+        }
         match (node.op.def.name, node.op.adjoint) {
             ("constant", false) => self.constant(node),
             ("linear", false) => self.linear(index),
@@ -186,7 +199,7 @@ impl Lowering<'_> {
             ("layer_norm", adjoint) => self.layer_norm(index, adjoint),
             ("softmax" | "log_softmax", adjoint) => self.softmax(node, adjoint),
             ("batch_norm_training", false) => self.batch_norm(node),
-            ("batch_norm_training", true) => self.batch_norm_vjp(node),
+            ("batch_norm_training", true) => self.batch_norm_vjp(index),
             ("l2_normalize", adjoint) => self.l2_normalize(node, adjoint),
             ("reduce_sum" | "reduce_max", false) => self.reduce(node),
             ("resize", adjoint) => self.resize(node, adjoint),

@@ -188,6 +188,23 @@ impl Lowering<'_> {
         if element == Element::F32 && self.copy_rows(from, view, to, target) {
             return;
         }
+        if let (Some((parts, offset)), Some((places, start))) = (view.strides(), target.strides())
+            && let Some(steps) = Steps::common(&parts, &places)
+        {
+            let Steps { sizes, from: strides, to: targets } = steps;
+            self.emit([from], [to], move |a| match element {
+                Element::F32 => {
+                    copy::transfer(a.read::<f32>(0), &strides, offset, a.write(0), &targets, start, &sizes);
+                }
+                Element::I32 => {
+                    copy::transfer(a.read::<i32>(0), &strides, offset, a.write(0), &targets, start, &sizes);
+                }
+                Element::U8 | Element::Bool => {
+                    copy::transfer(a.read::<u8>(0), &strides, offset, a.write(0), &targets, start, &sizes);
+                }
+            });
+            return;
+        }
         let table = |view: &View| shared(&view.offsets().into_iter().map(|o| o as u32).collect::<Vec<_>>());
         let (sources, targets) = (table(view), (!whole).then(|| table(target)));
         self.emit([from], [to], move |a| {
@@ -226,6 +243,43 @@ impl Lowering<'_> {
             let key = a.read::<i32>(0);
             random::uniform([key[0], key[1], key[2]], stream, a.write(0));
         });
+    }
+}
+
+/// The axes that two views of the same elements have in common.
+struct Steps {
+    sizes: Vec<usize>,
+    from: Vec<usize>,
+    to: Vec<usize>,
+}
+
+impl Steps {
+    /// Axes `(size, stride)` of two views, cut where either is; `None` where the cuts do not fit each other, or the elements of the
+    /// second lie nowhere beside each other.
+    fn common(first: &[(usize, usize)], second: &[(usize, usize)]) -> Option<Steps> {
+        let mut steps = Steps { sizes: vec![], from: vec![], to: vec![] };
+        let (mut first, mut second) = (first.to_vec(), second.to_vec());
+        while let (Some(a), Some(b)) = (first.last().copied(), second.last().copied()) {
+            let size = a.0.min(b.0);
+            if size == 0 || a.0 % size != 0 || b.0 % size != 0 {
+                return None;
+            }
+            steps.sizes.push(size);
+            steps.from.push(a.1);
+            steps.to.push(b.1);
+            for (all, (whole, stride)) in [(&mut first, a), (&mut second, b)] {
+                all.pop();
+                if whole > size {
+                    all.push((whole / size, stride * size));
+                }
+            }
+        }
+        let beside = steps.sizes.iter().zip(&steps.to).any(|(&size, &to)| to == 1 && size > 1);
+        let whole = first.iter().chain(&second).all(|(size, _)| *size == 1);
+        for all in [&mut steps.sizes, &mut steps.from, &mut steps.to] {
+            all.reverse();
+        }
+        (beside && whole).then_some(steps)
     }
 }
 

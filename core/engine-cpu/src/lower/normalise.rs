@@ -1,7 +1,7 @@
 //! layer_norm, softmax, batch_norm_training and l2_normalize, and their adjoints.
 
 use fer_cpu_kernels::{batch_norm, l2_normalize, layer_norm, softmax};
-use fer_graph::{Node, Value};
+use fer_graph::{Definition, Node, Value};
 
 use super::Lowering;
 use crate::step::{Access, BufferId};
@@ -97,25 +97,50 @@ impl Lowering<'_> {
         let unbiased = count / (count - 1.0);
         let isa = self.isa();
         let reads: Vec<BufferId> = node.operands.iter().map(|&o| self.dense(o)).collect();
-        let writes: Vec<BufferId> = node.results.iter().map(|&r| self.output(r)).collect();
+        let mut writes: Vec<BufferId> = node.results.iter().map(|&r| self.output(r)).collect();
+        let rectified = self.only_rectified(node.results[0]);
+        if let Some((value, _)) = rectified {
+            self.absorb(value);
+            writes[0] = self.output(value);
+            // What is positive stays so, and nothing else becomes it: the adjoint may look at the result instead.
+            self.set(node.results[0], writes[0]);
+        }
+        let slope = rectified.map(|(_, slope)| slope as f32);
         self.emit(reads, writes, move |a| {
             let [x, weight, bias, running_mean, running_var] = [0, 1, 2, 3, 4].map(|i| a.read::<f32>(i));
             let (y, mean, variance) = (a.write(0), a.write(1), a.write(2));
-            batch_norm::training(isa, shape, epsilon as f32, x, weight, bias, None, y, mean, variance);
+            batch_norm::training(isa, shape, epsilon as f32, x, weight, bias, slope, y, mean, variance);
             mix(mean, running_mean, 1.0, momentum);
             mix(variance, running_var, unbiased, momentum);
         });
     }
 
-    pub(super) fn batch_norm_vjp(&mut self, node: &Node) {
+    /// A rectifier behind the norm, and one before it, are gone back through on the way.
+    pub(super) fn batch_norm_vjp(&mut self, index: usize) {
+        let node = &self.graph.nodes[index];
         let (shape, isa) = (self.planes(node.operands[0]), self.isa());
         let epsilon = node.attributes.float("epsilon") as f32;
-        let reads = [0, 1, 2, 5].map(|i| self.dense(node.operands[i]));
-        let (wanted, writes) = self.wanted(node);
+        let behind = match self.graph.definition(node.operands[5]) {
+            Definition::Node(n, _) if self.merged.contains(&n) => Some(&self.graph.nodes[n]),
+            _ => None,
+        };
+        let slope = behind.map(|n| n.attributes.float("negative_slope") as f32);
+        let cotangent = behind.map_or(node.operands[5], |n| n.operands[1]);
+        let [x, weight, bias] = [0, 1, 2].map(|i| node.operands[i]);
+        let reads = [x, weight, bias, cotangent].map(|v| self.dense(v));
+        let (wanted, mut writes) = self.wanted(node);
+        let mut before = None;
+        if let (Some(at), Some(first)) = (wanted[0], node.attributes.sizes("wrt").iter().position(|&o| o == 0))
+            && let Some((result, slope)) = self.only_rectified_back(x, node.results[first])
+        {
+            self.absorb(result);
+            writes[at] = self.output(result);
+            before = Some(slope as f32);
+        }
         self.emit(reads, writes, move |a: &Access<'_>| {
             let [x, weight, bias, g] = [0, 1, 2, 3].map(|i| a.read::<f32>(i));
             let [dx, dw, db] = [0, 1, 2].map(|i| wanted[i].map(|at| a.write(at)));
-            batch_norm::backward(isa, shape, epsilon, x, weight, bias, g, None, dx, dw, db);
+            batch_norm::backward(isa, shape, epsilon, x, weight, bias, g, slope, before, dx, dw, db);
         });
     }
 

@@ -20,11 +20,17 @@ pub(crate) const KERNELS: [&str; 12] = [
     "adamw_update",
 ];
 
+/// How many buffers a step can write to.
+const MOST_RESULTS: usize = 64;
+
 /// Whether there is a kernel for a composite or the adjoint of one, on these operands, that is not switched off.
 pub(crate) fn supports(options: &Options, graph: &Graph, node: &Node) -> bool {
     let name = node.op.def.name;
     if options.is_off(name) || options.is_off(&node.op.name()) {
         return false;
+    }
+    if node.op.body().is_some() {
+        return node.results.len() <= MOST_RESULTS && options.kernels.of(graph, node).is_some();
     }
     // What is rounded to bf16 on its way is rounded after each operation of the decomposition.
     let floats = node.operands.iter().chain(&node.results).all(|&v| graph.ty(v).dtype != DType::Bf16);

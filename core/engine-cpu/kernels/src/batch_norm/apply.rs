@@ -21,6 +21,8 @@ pub struct Pass<'a> {
     /// For each channel, one after the other: mean, factor, bias; for the gradient what it loses, flat and along what is centred.
     pub constants: &'a [f32],
     pub activation: Option<f32>,
+    /// The slope of a rectifier that x came through, whose adjoint the gradient goes through as well.
+    pub before: Option<f32>,
     /// How often each constant is there: once, or for each place of the plane.
     pub spread: usize,
 }
@@ -60,6 +62,7 @@ impl Kernel for Rows<'_> {
         let Rows { pass, together, rows, width, columns, to } = self;
         let size = pass.shape.channels * pass.spread;
         let rectifier = Rectifier::new(s, pass.activation.unwrap_or(1.0));
+        let before = Rectifier::new(s, pass.before.unwrap_or(1.0));
         let count = columns.len();
         for row in rows {
             let at = row * width + columns.start;
@@ -89,7 +92,7 @@ impl Kernel for Rows<'_> {
                         map!(s, count, to, [x, grad, mean, factor, bias, flat, along], {
                             let centred = s.sub(x, mean);
                             let g = rectifier.apply(s, s.fma(centred, factor, bias), grad);
-                            s.mul(factor, s.sub(s.sub(g, flat), s.mul(centred, along)))
+                            before.apply(s, x, s.mul(factor, s.sub(s.sub(g, flat), s.mul(centred, along))))
                         });
                     }
                     (Some(grad), false) => {
@@ -99,7 +102,7 @@ impl Kernel for Rows<'_> {
                         map!(s, count, to, [x, grad], {
                             let centred = s.sub(x, mean);
                             let g = rectifier.apply(s, s.fma(centred, factor, bias), grad);
-                            s.mul(factor, s.sub(s.sub(g, flat), s.mul(centred, along)))
+                            before.apply(s, x, s.mul(factor, s.sub(s.sub(g, flat), s.mul(centred, along))))
                         });
                     }
                 }

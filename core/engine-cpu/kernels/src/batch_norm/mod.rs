@@ -77,7 +77,8 @@ pub fn inference(
 }
 
 /// The gradients of [`training`] with respect to x, the weight and the bias, those that are wanted, from that of `y`. The statistics are
-/// computed anew, and so is the sign of z where there is an activation.
+/// computed anew, and so is the sign of z where there is an activation. With `before`, the slope of a leaky rectifier that x came
+/// through, `grad_x` is that of what came into it: x has its sign.
 ///
 /// # Panics
 /// When a slice has another size.
@@ -91,6 +92,7 @@ pub fn backward(
     bias: &[f32],
     grad: &[f32],
     activation: Option<f32>,
+    before: Option<f32>,
     grad_x: Option<&mut [f32]>,
     grad_weight: Option<&mut [f32]>,
     grad_bias: Option<&mut [f32]>,
@@ -137,7 +139,7 @@ pub fn backward(
         constants[3 * size..][columns.clone()].fill(flat);
         constants[4 * size..][columns].fill(slope);
     }
-    let pass = Pass { shape, x, grad: Some(grad), constants: &constants, activation, spread };
+    let pass = Pass { shape, x, grad: Some(grad), constants: &constants, activation, before, spread };
     pass.run(isa, SharedMut::new(grad_x));
 }
 
@@ -179,7 +181,7 @@ fn normalize(
     let spread = Cut::new(shape).spread();
     let mut constants = Scratch::new(3 * shape.channels * spread);
     forward_constants(&mut constants, spread, epsilon, channels);
-    let pass = Pass { shape, x, grad: None, constants: &constants, activation, spread };
+    let pass = Pass { shape, x, grad: None, constants: &constants, activation, before: None, spread };
     pass.run(isa, SharedMut::new(y));
 }
 

@@ -11,13 +11,16 @@ struct Case {
     weight: Vec<f32>,
     bias: Vec<f32>,
     grad: Vec<f32>,
+    /// The slope of a rectifier that x came through.
+    before: Option<f32>,
 }
 
 impl Case {
     fn new([count, channels, plane]: [usize; 3], offset: f32) -> Case {
         let shape = Shape { count, channels, plane };
         let x = numbers(shape.len(), 1).into_iter().map(|x| 2.0 * x + offset).collect();
-        Case { shape, x, weight: numbers(channels, 2), bias: numbers(channels, 3), grad: numbers(shape.len(), 4) }
+        let (weight, bias, grad) = (numbers(channels, 2), numbers(channels, 3), numbers(shape.len(), 4));
+        Case { shape, x, weight, bias, grad, before: None }
     }
 
     /// The result, mean and variance.
@@ -31,12 +34,12 @@ impl Case {
 
     /// The gradients of x, weight and bias; 7 in those that are not wanted.
     fn backward(&self, isa: Isa, activation: Option<f32>, wanted: [bool; 3]) -> [Vec<f32>; 3] {
-        let Case { shape, x, weight, bias, grad } = self;
+        let Case { shape, x, weight, bias, grad, before } = self;
         let mut grads = [shape.len(), shape.channels, shape.channels].map(|len| vec![7.0; len]);
         let [dx, dw, db] = &mut grads;
         let (dx, dw) = (wanted[0].then_some(&mut dx[..]), wanted[1].then_some(&mut dw[..]));
         let db = wanted[2].then_some(&mut db[..]);
-        backward(isa, *shape, EPSILON, x, weight, bias, grad, activation, dx, dw, db);
+        backward(isa, *shape, EPSILON, x, weight, bias, grad, activation, *before, dx, dw, db);
         grads
     }
 
@@ -60,7 +63,8 @@ impl Case {
             let (total, along) = (places().map(g).sum::<f64>(), places().map(|at| g(at) * hat(at)).sum::<f64>());
             for at in places() {
                 y[at] = if z(at) > 0.0 { z(at) } else { slope * z(at) };
-                dx[at] = weight * factor * (g(at) - total / numbers - hat(at) * along / numbers);
+                let through = if x(at) > 0.0 { 1.0 } else { f64::from(self.before.unwrap_or(1.0)) };
+                dx[at] = through * weight * factor * (g(at) - total / numbers - hat(at) * along / numbers);
             }
             (means[c], variances[c], dw[c], db[c]) = (mean, variance, along, total);
         }
@@ -86,8 +90,9 @@ const SHAPES: [[usize; 3]; 12] = [
 #[test]
 fn every_pass_keeps_to_the_formulas() {
     for sizes in SHAPES {
-        let case = Case::new(sizes, 0.7);
-        for activation in [None, Some(0.0), Some(0.01)] {
+        let mut case = Case::new(sizes, 0.7);
+        for (activation, before) in [(None, None), (Some(0.0), Some(0.2)), (Some(0.01), Some(0.0))] {
+            case.before = before;
             let truth = case.truth(activation);
             for isa in Isa::available() {
                 let forward = case.training(isa, activation);

@@ -1,14 +1,18 @@
 //! Correlations: the forward pass, and the gradient of the input.
 
+use std::marker::PhantomData;
+
 use rayon::prelude::*;
 
 use super::{
     After,
     grid::{Axis, Grid},
-    stage::{Offsets, copy, stage},
+    stage::{Offsets, copy},
     tile::{Panel, Panels, Sums, Terms, WIDEST, sweep},
+    words::stage_words,
 };
 use crate::{
+    factors::Kind,
     shared::{Scratch, SharedMut},
     simd::{Isa, Kernel, Simd},
 };
@@ -23,43 +27,47 @@ const PIECES: usize = 16;
 const TASK: usize = 1 << 18;
 
 /// `out[n][o] = sum over c and the kernel's elements of source`, for either pass.
-pub fn correlate(isa: Isa, grid: &Grid, source: &[f32], kernel: &[f32], after: After<'_>, out: &mut [f32]) {
-    isa.run(Correlate { grid, source, kernel, after, out: SharedMut::new(out) });
+pub fn correlate<K: Kind>(isa: Isa, grid: &Grid, source: &[f32], kernel: &[f32], after: After<'_>, out: &mut [f32]) {
+    isa.run(Correlate::<K> { grid, source, kernel, after, out: SharedMut::new(out), kind: PhantomData });
 }
 
-struct Correlate<'a> {
+struct Correlate<'a, K> {
     grid: &'a Grid,
     source: &'a [f32],
     kernel: &'a [f32],
     after: After<'a>,
     out: SharedMut<'a, f32>,
+    kind: PhantomData<K>,
 }
 
-impl Kernel for Correlate<'_> {
+impl<K: Kind> Kernel for Correlate<'_, K> {
     type Output = ();
+    const BF16: bool = K::BF16;
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Correlate { grid, source, kernel, after, out } = self;
+        let Correlate { grid, source, kernel, after, out, .. } = self;
         let outputs = grid.axes[0].outputs;
         let images = grid.batch * grid.groups;
         let rows = grid.band(STAGED, (outputs * images).div_ceil(PIECES));
         let bands = outputs.div_ceil(rows);
         let panels = Panels::of::<S>(grid.outs);
 
-        let mut packed = Scratch::new(grid.groups * grid.kernel_len());
+        let words = K::words::<S>(grid.sources);
+        let mut packed = Scratch::new(grid.groups * words * grid.taps() * grid.outs);
         let to = SharedMut::new(&mut packed);
         let count = panels.count().max(1);
         let units = grid.groups * count;
         let each = TASK.div_ceil(8 * (grid.kernel_len() / count).max(1));
         (0..units.div_ceil(each)).into_par_iter().for_each(|task| {
             for unit in task * each..units.min((task + 1) * each) {
-                pack(grid, kernel, unit / count, panels.get(unit % count), to);
+                pack::<K, S>(grid, kernel, unit / count, panels.get(unit % count), to);
             }
         });
 
         let plane = grid.plane(rows);
-        let staged = offsets(grid, plane, grid.planes() * plane);
-        let near = grid.stands().then(|| offsets(grid, 0, grid.source_len()));
+        let staged = offsets(grid, words, plane, grid.planes() * plane);
+        // Factors that are rounded are staged in any case.
+        let near = (grid.stands() && !K::BF16).then(|| offsets(grid, words, 0, grid.source_len()));
         // With few bands the panels are shared out as well; each of these tasks stages its band anew.
         let shares = PIECES.div_ceil((images * bands).max(1)).clamp(1, count);
         let job = Job {
@@ -76,21 +84,21 @@ impl Kernel for Correlate<'_> {
             shares,
         };
         let items = images * bands * shares;
-        let work = grid.kernel_len() * grid.positions(rows) / shares;
+        let work = words * grid.taps() * grid.outs * grid.positions(rows) / shares;
         let each = TASK.div_ceil(work.max(1));
         (0..items.div_ceil(each)).into_par_iter().for_each(|task| {
-            S::ISA.run(Task { job: &job, from: task * each, to: items.min((task + 1) * each) });
+            S::ISA.run(Task::<K> { job: &job, from: task * each, to: items.min((task + 1) * each), kind: PhantomData });
         });
     }
 }
 
-/// Where each class's taps read, class by class, source channels outermost: `apart` floats lie between those.
-fn offsets(grid: &Grid, plane: usize, apart: usize) -> Offsets {
-    assert!(grid.sources * apart <= u32::MAX as usize, "offsets within an image are below 2^32");
-    let mut offsets = Offsets::new(grid.sources * grid.taps());
+/// Where each class's taps read, class by class, words of source channels outermost: `apart` floats lie between those.
+fn offsets(grid: &Grid, words: usize, plane: usize, apart: usize) -> Offsets {
+    assert!(words * apart <= u32::MAX as usize, "offsets within an image are below 2^32");
+    let mut offsets = Offsets::new(words * grid.taps());
     let mut to = &mut *offsets.get_mut();
     for (class, taps) in classes(grid) {
-        let (own, rest) = to.split_at_mut(grid.sources * taps);
+        let (own, rest) = to.split_at_mut(words * taps);
         let mut tap = 0;
         for (_, row) in grid.axes[0].taps(class[0]) {
             for (_, column) in grid.axes[1].taps(class[1]) {
@@ -115,23 +123,27 @@ fn classes(grid: &Grid) -> impl Iterator<Item = ([usize; 2], usize)> {
     })
 }
 
-/// A panel's numbers of every class, its outputs side by side.
-fn pack(grid: &Grid, kernel: &[f32], group: usize, panel: Panel, to: SharedMut<'_, f32>) {
+/// A panel's words of every class, its outputs side by side.
+fn pack<K: Kind, S: Simd>(grid: &Grid, kernel: &[f32], group: usize, panel: Panel, to: SharedMut<'_, f32>) {
     let len = grid.kernel_len();
     let kernel = &kernel[group * len..][..len];
-    let mut start = group * len;
+    let words = K::words::<S>(grid.sources);
+    let mut start = group * words * grid.taps() * grid.outs;
     for (class, taps) in classes(grid) {
-        let steps = grid.sources * taps;
+        let steps = words * taps;
         // SAFETY: nobody else packs this panel of this group and class.
         let to = unsafe { to.part(start + panel.first * steps, panel.width * steps) };
         let mut tap = 0;
         for (a, _) in grid.axes[0].taps(class[0]) {
             for (b, _) in grid.axes[1].taps(class[1]) {
                 let from = &kernel[panel.first * grid.out_stride + a * grid.axes[1].kernel + b..];
-                for channel in 0..grid.sources {
-                    let to = &mut to[(channel * taps + tap) * panel.width..][..panel.width];
+                for word in 0..words {
+                    let first = word * K::steps::<S>();
+                    let second = K::steps::<S>() == 2 && first + 1 < grid.sources;
+                    let to = &mut to[(word * taps + tap) * panel.width..][..panel.width];
                     for (o, to) in to.iter_mut().enumerate() {
-                        *to = from[channel * grid.source_stride + o * grid.out_stride];
+                        let at = first * grid.source_stride + o * grid.out_stride;
+                        *to = K::word::<S>(from[at], if second { from[at + grid.source_stride] } else { 0.0 });
                     }
                 }
                 tap += 1;
@@ -158,20 +170,25 @@ struct Job<'a> {
     shares: usize,
 }
 
-struct Task<'a> {
+struct Task<'a, K> {
     job: &'a Job<'a>,
     from: usize,
     to: usize,
+    kind: PhantomData<K>,
 }
 
-impl Kernel for Task<'_> {
+impl<K: Kind> Kernel for Task<'_, K> {
     type Output = ();
+    const BF16: bool = K::BF16;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let job = self.job;
         let grid = job.grid;
         let room = vectors::<S>(grid.positions(strip(grid).min(job.rows))) * S::LANES;
-        let mut band = Scratch::new(grid.sources * grid.planes() * job.plane);
+        let words = K::words::<S>(grid.sources);
+        let len = grid.planes() * job.plane;
+        let mut band = Scratch::new(words * len);
+        let mut spare = Scratch::new(if K::BF16 { K::steps::<S>() * len } else { 0 });
         let mut sums = Scratch::new(Panels::of::<S>(grid.outs).most() * room);
         for item in self.from..self.to {
             let (share, item) = (item % job.shares, item / job.shares);
@@ -186,18 +203,16 @@ impl Kernel for Task<'_> {
             let (source, offsets) = match job.near {
                 Some(near) if end <= job.source.len() => (job.source[start..].as_ptr(), near),
                 _ => {
-                    for c in 0..grid.sources {
-                        let channel = &job.source[(channels + c) * grid.source_len()..][..grid.source_len()];
-                        let to = &mut band[c * grid.planes() * job.plane..][..grid.planes() * job.plane];
-                        // SAFETY: both slices have the lengths that are asked for.
-                        unsafe { stage(s, grid, channel.as_ptr(), first, rows, job.plane, to.as_mut_ptr()) };
+                    let image = &job.source[channels * grid.source_len()..][..grid.sources * grid.source_len()];
+                    for (word, to) in band.chunks_exact_mut(len).enumerate() {
+                        stage_words::<K, S>(s, grid, image, word, (first, rows), job.plane, &mut spare, to);
                     }
                     (band.as_ptr(), job.staged)
                 }
             };
             let piece = Piece { image, first, rows, share };
             // SAFETY: planes reach a vector further than the positions of their rows, and so does the source itself here.
-            unsafe { piece.run(s, job, source, offsets, &mut sums) };
+            unsafe { piece.run::<K, S>(s, job, source, offsets, &mut sums) };
         }
     }
 }
@@ -225,7 +240,7 @@ impl Piece {
     /// # Safety
     /// `source` is valid for the band's positions, and a vector more, behind every offset.
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, s: S, job: &Job<'_>, source: *const f32, offsets: &[u32], sums: &mut [f32]) {
+    unsafe fn run<K: Kind, S: Simd>(&self, s: S, job: &Job<'_>, source: *const f32, offsets: &[u32], sums: &mut [f32]) {
         let grid = job.grid;
         let group = self.image % grid.groups;
         let panels = Panels::of::<S>(grid.outs);
@@ -234,9 +249,10 @@ impl Piece {
         let across = &grid.axes[1];
         let whole = grid.positions(self.rows).is_multiple_of(S::LANES) && grid.pitch == across.outputs;
         let direct = whole && grid.axes.iter().all(|axis| axis.classes == 1 && axis.first == 0);
-        let (mut start, mut step) = (group * grid.kernel_len(), 0);
+        let words = K::words::<S>(grid.sources);
+        let (mut start, mut step) = (group * words * grid.taps() * grid.outs, 0);
         for (class, taps) in classes(grid) {
-            let steps = grid.sources * taps;
+            let steps = words * taps;
             for index in shared.clone() {
                 let panel = panels.get(index);
                 let weights = &job.packed[start + panel.first * steps..][..panel.width * steps];
@@ -259,7 +275,7 @@ impl Piece {
                     // SAFETY: the caller's promise; the target's rows follow each other as the positions do.
                     unsafe {
                         let to = out.add(self.first * across.target);
-                        sweep::<S>(Sums { terms, width, vectors, to, stride: grid.target_len() });
+                        sweep::<K, S>(Sums { terms, width, vectors, to, stride: grid.target_len() });
                     }
                     continue;
                 }
@@ -270,7 +286,7 @@ impl Piece {
                     // SAFETY: the caller's promise; `sums` has room for whole vectors of the panel's outputs.
                     unsafe {
                         let terms = Terms { source: source.add(skip * grid.pitch), ..terms };
-                        sweep::<S>(Sums { terms, width, vectors, to: sums.as_mut_ptr(), stride });
+                        sweep::<K, S>(Sums { terms, width, vectors, to: sums.as_mut_ptr(), stride });
                         for o in 0..width {
                             let sums = sums.as_ptr().add(o * stride);
                             strip.place(s, grid, class, sums, out.add(o * grid.target_len()));

@@ -171,8 +171,8 @@ pub struct Grid {
     pub source_stride: usize,
 }
 
-/// Vectors begin anywhere, so up to this many floats are read beyond the last position.
-const BEYOND: usize = 16;
+/// Vectors begin anywhere, so up to this many floats are read beyond the last position: vectors of the longest, two in a word.
+const BEYOND: usize = 32;
 
 impl Grid {
     pub fn forward(shape: &Convolution) -> Grid {

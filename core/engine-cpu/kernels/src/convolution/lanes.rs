@@ -1,12 +1,16 @@
 //! The gradient of a kernel of few channels: positions in lanes, a few outputs by a few elements of the kernel in registers.
 
+use std::marker::PhantomData;
+
 use rayon::prelude::*;
 
 use super::{
     grid::Grid,
     stage::{Offsets, spread, stage},
+    words::along,
 };
 use crate::{
+    factors::Kind,
     shared::{Scratch, SharedMut},
     simd::{Isa, Kernel, Simd},
 };
@@ -25,14 +29,16 @@ pub fn band(grid: &Grid) -> usize {
 }
 
 /// `grad_kernel[o][k] = sum over n and q of cotangent[n][o][q] * source[n][offset_k + q]`.
-pub fn kernel_grad(isa: Isa, grid: &Grid, source: &[f32], cotangent: &[f32], grad_kernel: &mut [f32]) {
+pub fn kernel_grad<K: Kind>(isa: Isa, grid: &Grid, source: &[f32], cotangent: &[f32], grad_kernel: &mut [f32]) {
     let rows = band(grid);
     let bands = grid.axes[0].outputs.div_ceil(rows);
     let items = grid.batch * bands;
     let pieces = PIECES.div_ceil(grid.groups).min(items);
     let plane = grid.plane(rows);
-    let offsets = offsets(grid, plane, grid.planes() * plane);
-    let near = grid.stands().then(|| self::offsets(grid, 0, grid.source_len()));
+    let steps = isa.run(Steps::<K>(PhantomData));
+    let offsets = offsets(grid, plane, grid.planes() * plane, steps);
+    // Factors that are rounded are staged in any case.
+    let near = (grid.stands() && !K::BF16).then(|| self::offsets(grid, 0, grid.source_len(), 1));
     let len = grid.groups * grid.kernel_len();
     let mut partial = Scratch::new(if pieces > 1 { pieces * len } else { 0 });
     let out = match pieces {
@@ -54,7 +60,7 @@ pub fn kernel_grad(isa: Isa, grid: &Grid, source: &[f32], cotangent: &[f32], gra
     // A depthwise convolution has many groups of little work.
     let work = grid.kernel_len() * grid.positions(rows) * items / pieces;
     (0..pieces * grid.groups).into_par_iter().with_min_len((1usize << 18).div_ceil(work.max(1))).for_each(|task| {
-        isa.run(Task { job: &job, piece: task / grid.groups, group: task % grid.groups });
+        isa.run(Task::<K> { job: &job, piece: task / grid.groups, group: task % grid.groups, kind: PhantomData });
     });
     if pieces > 1 {
         let partial = &*partial;
@@ -68,15 +74,29 @@ pub fn kernel_grad(isa: Isa, grid: &Grid, source: &[f32], cotangent: &[f32], gra
     }
 }
 
-/// Where each element of the kernel reads, in the kernel's order; `apart` floats lie between channels.
-fn offsets(grid: &Grid, plane: usize, apart: usize) -> Offsets {
+/// How many steps of the contraction an instruction set has in a word.
+struct Steps<K>(PhantomData<K>);
+
+impl<K: Kind> Kernel for Steps<K> {
+    type Output = usize;
+    const BF16: bool = K::BF16;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        K::steps::<S>()
+    }
+}
+
+/// Where each element of the kernel reads, in the kernel's order; `apart` floats lie between channels. With two positions in a
+/// word, a channel's words begin at even positions, and in a second half at odd ones.
+fn offsets(grid: &Grid, plane: usize, apart: usize, steps: usize) -> Offsets {
     assert!(grid.sources * apart <= u32::MAX as usize, "offsets within an image are below 2^32");
     let mut offsets = Offsets::new(grid.sources * grid.taps());
     let width = grid.axes[1].kernel;
     for (k, to) in offsets.get_mut().iter_mut().enumerate() {
         let (channel, element) = (k / grid.taps(), k % grid.taps());
         let (row, column) = (grid.axes[0].tap(element / width), grid.axes[1].tap(element % width));
-        *to = (channel * apart + grid.offset(plane, row, column)) as u32;
+        let at = grid.offset(plane, row, column);
+        *to = (channel * apart + at % steps * (apart / 2) + at / steps) as u32;
     }
     offsets
 }
@@ -97,22 +117,32 @@ struct Job<'a> {
 }
 
 /// A piece of the batch's bands, for one group.
-struct Task<'a> {
+struct Task<'a, K> {
     job: &'a Job<'a>,
     piece: usize,
     group: usize,
+    kind: PhantomData<K>,
 }
 
-impl Kernel for Task<'_> {
+impl<K: Kind> Kernel for Task<'_, K> {
     type Output = ();
+    const BF16: bool = K::BF16;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Task { job, piece, group } = self;
+        let Task { job, piece, group, .. } = self;
         let grid = job.grid;
         let outputs = grid.axes[0].outputs * grid.axes[1].outputs;
         let steps = grid.sources * grid.taps();
-        let mut band = Scratch::new(grid.sources * grid.planes() * job.plane);
-        let mut spaced = Scratch::new(grid.outs * grid.positions(job.rows).next_multiple_of(S::LANES));
+        let len = grid.planes() * job.plane;
+        // Positions in a vector of words.
+        let vector = K::steps::<S>() * S::LANES;
+        let most = grid.positions(job.rows).next_multiple_of(vector);
+        // Words are written in whole vectors, of which the next half or channel overwrites what is too much.
+        let mut band = Scratch::new(grid.sources * len + S::LANES);
+        let mut spaced = Scratch::new(grid.outs * most);
+        let mut room = Scratch::new(if K::BF16 { len.max(most) + 4 * S::LANES } else { 0 });
+        // What lies between and behind the planes is never summed, but it is turned into words.
+        room.fill(0.0);
         // Sums are added up lane by lane; the lanes come together at the end.
         let mut sums = Scratch::new(grid.outs * steps * S::LANES);
         sums.fill(0.0);
@@ -121,7 +151,7 @@ impl Kernel for Task<'_> {
             let (image, first) = (item / job.bands * grid.groups + group, item % job.bands * job.rows);
             let rows = job.rows.min(grid.axes[0].outputs - first);
             let positions = grid.positions(rows);
-            let count = positions.next_multiple_of(S::LANES);
+            let count = positions.next_multiple_of(vector);
 
             let channels = image * grid.sources;
             let start = channels * grid.source_len() + first * grid.axes[1].source;
@@ -132,9 +162,18 @@ impl Kernel for Task<'_> {
                 _ => {
                     for c in 0..grid.sources {
                         let channel = &job.source[(channels + c) * grid.source_len()..][..grid.source_len()];
-                        let to = &mut band[c * grid.planes() * job.plane..][..grid.planes() * job.plane];
-                        // SAFETY: both slices have the lengths that are asked for.
-                        unsafe { stage(s, grid, channel.as_ptr(), first, rows, job.plane, to.as_mut_ptr()) };
+                        let to = &mut band[c * len..][..len + S::LANES];
+                        let staged = if K::BF16 { room.as_mut_ptr() } else { to.as_mut_ptr() };
+                        // SAFETY: both slices have the lengths that are asked for, and `room` some vectors more than the planes.
+                        unsafe {
+                            stage(s, grid, channel.as_ptr(), first, rows, job.plane, staged);
+                            if K::BF16 {
+                                let words = len / K::steps::<S>();
+                                for phase in 0..K::steps::<S>() {
+                                    along::<K, S>(s, staged.add(phase), to.as_mut_ptr().add(phase * words), words);
+                                }
+                            }
+                        }
                     }
                     (band.as_ptr(), job.staged)
                 }
@@ -143,20 +182,27 @@ impl Kernel for Task<'_> {
                 let at = (image * grid.outs + o) * outputs + first * grid.axes[1].outputs;
                 &job.cotangent[at..at + rows * grid.axes[1].outputs]
             };
-            let (g, stride) = if grid.pitch == grid.axes[1].outputs && count == positions {
+            let (g, stride) = if grid.pitch == grid.axes[1].outputs && count == positions && !K::BF16 {
                 (rows_of(0).as_ptr(), outputs)
             } else {
+                let words = count / K::steps::<S>();
                 for o in 0..grid.outs {
-                    let to = &mut spaced[o * count..][..count];
+                    let to = &mut spaced[o * words..][..words];
+                    let spread_to = if K::BF16 { room.as_mut_ptr() } else { to.as_mut_ptr() };
                     // SAFETY: `rows` rows there, `count` floats here.
-                    unsafe { spread(s, grid, rows_of(o).as_ptr(), rows, to.as_mut_ptr(), count) };
+                    unsafe {
+                        spread(s, grid, rows_of(o).as_ptr(), rows, spread_to, count);
+                        if K::BF16 {
+                            along::<K, S>(s, spread_to, to.as_mut_ptr(), words);
+                        }
+                    }
                 }
-                (spaced.as_ptr(), count)
+                (spaced.as_ptr(), words)
             };
-            let terms = Terms { x, offsets, g, stride, vectors: count / S::LANES };
+            let terms = Terms { x, offsets, g, stride, vectors: count / vector };
             // SAFETY: positions in whole vectors are there behind every offset and in every row of cotangents, and as many vectors of
             // sums as there are outputs times steps.
-            unsafe { add::<S>(terms, grid.outs, sums.as_mut_ptr()) };
+            unsafe { add::<K, S>(terms, grid.outs, sums.as_mut_ptr()) };
         }
         let at = (piece * grid.groups + group) * grid.kernel_len();
         // SAFETY: nobody else writes this piece of this group.
@@ -229,26 +275,28 @@ struct Terms<'a> {
 /// # Safety
 /// The terms are valid for `vectors` vectors behind all offsets and in `outs` rows of cotangents.
 #[inline(never)]
-unsafe fn add<S: Simd>(terms: Terms<'_>, outs: usize, sums: *mut f32) {
-    S::ISA.run(Add { terms, outs, sums });
+unsafe fn add<K: Kind, S: Simd>(terms: Terms<'_>, outs: usize, sums: *mut f32) {
+    S::ISA.run(Add::<K> { terms, outs, sums, kind: PhantomData });
 }
 
 /// What [`add`] is asked for; its promises hold.
-struct Add<'a> {
+struct Add<'a, K> {
     terms: Terms<'a>,
     outs: usize,
     sums: *mut f32,
+    kind: PhantomData<K>,
 }
 
-impl Kernel for Add<'_> {
+impl<K: Kind> Kernel for Add<'_, K> {
     type Output = ();
+    const BF16: bool = K::BF16;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let mut to = self.sums;
         for (outs, taps) in tiles::<S>(self.outs, self.terms.offsets.len()) {
             // SAFETY: the promises of `add`'s caller; the tiles' sums lie one behind the other.
             unsafe {
-                tile(s, self.terms, outs, taps, to);
+                tile::<K, S>(s, self.terms, outs, taps, to);
                 to = to.add(outs.len * taps.len * S::LANES);
             }
         }
@@ -259,16 +307,16 @@ impl Kernel for Add<'_> {
 /// The terms are valid for `vectors` vectors behind the offsets of `taps` and for the cotangents of `outs`; `sums` for as many
 /// vectors as `outs` times `taps`.
 #[inline(always)]
-unsafe fn tile<S: Simd>(s: S, terms: Terms<'_>, outs: Few, taps: Few, sums: *mut f32) {
+unsafe fn tile<K: Kind, S: Simd>(s: S, terms: Terms<'_>, outs: Few, taps: Few, sums: *mut f32) {
     let offsets = &terms.offsets[taps.first..taps.first + taps.len];
     // SAFETY: the caller's promises.
     unsafe {
         let terms = Terms { g: terms.g.add(outs.first * terms.stride), offsets, ..terms };
         match outs.len {
-            4 => line::<S, 4>(s, terms, sums),
-            3 => line::<S, 3>(s, terms, sums),
-            2 => line::<S, 2>(s, terms, sums),
-            _ => line::<S, 1>(s, terms, sums),
+            4 => line::<K, S, 4>(s, terms, sums),
+            3 => line::<K, S, 3>(s, terms, sums),
+            2 => line::<K, S, 2>(s, terms, sums),
+            _ => line::<K, S, 1>(s, terms, sums),
         }
     }
 }
@@ -276,31 +324,31 @@ unsafe fn tile<S: Simd>(s: S, terms: Terms<'_>, outs: Few, taps: Few, sums: *mut
 /// # Safety
 /// As for [`tile`], for O outputs and all offsets.
 #[inline(always)]
-unsafe fn line<S: Simd, const O: usize>(s: S, terms: Terms<'_>, sums: *mut f32) {
+unsafe fn line<K: Kind, S: Simd, const O: usize>(s: S, terms: Terms<'_>, sums: *mut f32) {
     // Tiles that never occur need no code.
     let len = terms.offsets.len().min(across::<S>(O));
     // SAFETY: the caller's promises.
     unsafe {
         match len {
-            9 if across::<S>(O) >= 9 => block::<S, O, 9>(s, terms, sums),
-            8 if across::<S>(O) >= 8 => block::<S, O, 8>(s, terms, sums),
-            7 if across::<S>(O) >= 7 => block::<S, O, 7>(s, terms, sums),
-            6 if across::<S>(O) >= 6 => block::<S, O, 6>(s, terms, sums),
-            5 if across::<S>(O) >= 5 => block::<S, O, 5>(s, terms, sums),
-            4 if across::<S>(O) >= 4 => block::<S, O, 4>(s, terms, sums),
-            3 if across::<S>(O) >= 3 => block::<S, O, 3>(s, terms, sums),
-            2 if across::<S>(O) >= 2 => block::<S, O, 2>(s, terms, sums),
-            _ => block::<S, O, 1>(s, terms, sums),
+            9 if across::<S>(O) >= 9 => block::<K, S, O, 9>(s, terms, sums),
+            8 if across::<S>(O) >= 8 => block::<K, S, O, 8>(s, terms, sums),
+            7 if across::<S>(O) >= 7 => block::<K, S, O, 7>(s, terms, sums),
+            6 if across::<S>(O) >= 6 => block::<K, S, O, 6>(s, terms, sums),
+            5 if across::<S>(O) >= 5 => block::<K, S, O, 5>(s, terms, sums),
+            4 if across::<S>(O) >= 4 => block::<K, S, O, 4>(s, terms, sums),
+            3 if across::<S>(O) >= 3 => block::<K, S, O, 3>(s, terms, sums),
+            2 if across::<S>(O) >= 2 => block::<K, S, O, 2>(s, terms, sums),
+            _ => block::<K, S, O, 1>(s, terms, sums),
         }
     }
 }
 
 /// # Safety
-/// As for [`line`], for K offsets.
+/// As for [`line`], for T offsets.
 #[inline(always)]
-unsafe fn block<S: Simd, const O: usize, const K: usize>(s: S, terms: Terms<'_>, sums: *mut f32) {
-    let mut held = [[s.splat(0.0); K]; O];
-    let mut from = [terms.x; K];
+unsafe fn block<K: Kind, S: Simd, const O: usize, const T: usize>(s: S, terms: Terms<'_>, sums: *mut f32) {
+    let mut held = [[s.splat(0.0); T]; O];
+    let mut from = [terms.x; T];
     // SAFETY: the caller's promises.
     unsafe {
         for (from, &offset) in from.iter_mut().zip(terms.offsets) {
@@ -308,7 +356,7 @@ unsafe fn block<S: Simd, const O: usize, const K: usize>(s: S, terms: Terms<'_>,
         }
         for (o, held) in held.iter_mut().enumerate() {
             for (k, held) in held.iter_mut().enumerate() {
-                *held = s.load(sums.add((o * K + k) * S::LANES));
+                *held = s.load(sums.add((o * T + k) * S::LANES));
             }
         }
         for v in 0..terms.vectors {
@@ -317,16 +365,16 @@ unsafe fn block<S: Simd, const O: usize, const K: usize>(s: S, terms: Terms<'_>,
             for (o, y) in y.iter_mut().enumerate() {
                 *y = s.load(terms.g.add(o * terms.stride + at));
             }
-            for k in 0..K {
+            for k in 0..T {
                 let x = s.load(from[k].add(at));
                 for o in 0..O {
-                    held[o][k] = s.fma(y[o], x, held[o][k]);
+                    held[o][k] = K::dot(s, y[o], x, held[o][k]);
                 }
             }
         }
         for (o, held) in held.iter().enumerate() {
             for (k, &held) in held.iter().enumerate() {
-                s.store(sums.add((o * K + k) * S::LANES), held);
+                s.store(sums.add((o * T + k) * S::LANES), held);
             }
         }
     }

@@ -16,9 +16,11 @@ mod stage;
 mod tests;
 mod tile;
 mod whole;
+mod words;
 
 use crate::{
     convolution::grid::{Grid, Pass, Path, plan},
+    factors::{Exact, Factors, Rounded},
     simd::Isa,
 };
 
@@ -114,11 +116,25 @@ impl After<'_> {
     }
 }
 
+/// Whether a correlation takes its factors rounded. Those of one channel (of a group) are left as they are: there are no two channels
+/// to put into a word, so that rounding would cost time and bring none.
+fn rounded(factors: Factors, grid: &Grid) -> bool {
+    factors == Factors::Bf16 && grid.sources > 1
+}
+
 /// The convolution: x `[n, c, h, w]`, kernel `[o, c / groups, kh, kw]`, bias `[o]` if any, out `[n, o, h', w']`, all dense row-major.
 ///
 /// # Panics
 /// When a slice has another size than the shape says.
-pub fn forward(isa: Isa, shape: &Convolution, x: &[f32], kernel: &[f32], after: After<'_>, out: &mut [f32]) {
+pub fn forward(
+    isa: Isa,
+    factors: Factors,
+    shape: &Convolution,
+    x: &[f32],
+    kernel: &[f32],
+    after: After<'_>,
+    out: &mut [f32],
+) {
     shape.check(x.len(), kernel.len(), out.len());
     assert!(after.bias.is_none_or(|b| b.len() == shape.out_channels), "the bias has another size");
     assert!(after.slope > 0.0 && after.slope <= 1.0, "a slope of {} is not within 0 to 1", after.slope);
@@ -129,8 +145,14 @@ pub fn forward(isa: Isa, shape: &Convolution, x: &[f32], kernel: &[f32], after: 
                 out.fill(after.of(0.0, i % shape.out_channels));
             }
         }
-        Path::Whole => whole::forward(isa, shape, x, kernel, after, out),
-        _ => correlate::correlate(isa, &Grid::forward(shape), x, kernel, after, out),
+        Path::Whole => whole::forward(isa, factors, shape, x, kernel, after, out),
+        _ => {
+            let grid = Grid::forward(shape);
+            match rounded(factors, &grid) {
+                true => correlate::correlate::<Rounded>(isa, &grid, x, kernel, after, out),
+                false => correlate::correlate::<Exact>(isa, &grid, x, kernel, after, out),
+            }
+        }
     }
 }
 
@@ -138,12 +160,25 @@ pub fn forward(isa: Isa, shape: &Convolution, x: &[f32], kernel: &[f32], after: 
 ///
 /// # Panics
 /// When a slice has another size than the shape says.
-pub fn input_grad(isa: Isa, shape: &Convolution, kernel: &[f32], grad_out: &[f32], grad_x: &mut [f32]) {
+pub fn input_grad(
+    isa: Isa,
+    factors: Factors,
+    shape: &Convolution,
+    kernel: &[f32],
+    grad_out: &[f32],
+    grad_x: &mut [f32],
+) {
     shape.check(grad_x.len(), kernel.len(), grad_out.len());
     match plan(shape, Pass::InputGrad) {
         Path::Nothing => grad_x.fill(0.0),
-        Path::Whole => whole::input_grad(isa, shape, kernel, grad_out, grad_x),
-        _ => correlate::correlate(isa, &Grid::adjoint(shape), grad_out, kernel, After::NOTHING, grad_x),
+        Path::Whole => whole::input_grad(isa, factors, shape, kernel, grad_out, grad_x),
+        _ => {
+            let grid = Grid::adjoint(shape);
+            match rounded(factors, &grid) {
+                true => correlate::correlate::<Rounded>(isa, &grid, grad_out, kernel, After::NOTHING, grad_x),
+                false => correlate::correlate::<Exact>(isa, &grid, grad_out, kernel, After::NOTHING, grad_x),
+            }
+        }
     }
 }
 
@@ -151,12 +186,26 @@ pub fn input_grad(isa: Isa, shape: &Convolution, kernel: &[f32], grad_out: &[f32
 ///
 /// # Panics
 /// When a slice has another size than the shape says.
-pub fn kernel_grad(isa: Isa, shape: &Convolution, x: &[f32], grad_out: &[f32], grad_kernel: &mut [f32]) {
+pub fn kernel_grad(
+    isa: Isa,
+    factors: Factors,
+    shape: &Convolution,
+    x: &[f32],
+    grad_out: &[f32],
+    grad_kernel: &mut [f32],
+) {
     shape.check(x.len(), grad_kernel.len(), grad_out.len());
     match plan(shape, Pass::KernelGrad) {
         Path::Nothing => grad_kernel.fill(0.0),
-        Path::Whole => whole::kernel_grad(isa, shape, x, grad_out, grad_kernel),
+        Path::Whole => whole::kernel_grad(isa, factors, shape, x, grad_out, grad_kernel),
         Path::Columns => columns::kernel_grad(isa, &Grid::forward(shape), x, grad_out, grad_kernel),
-        _ => lanes::kernel_grad(isa, &Grid::forward(shape), x, grad_out, grad_kernel),
+        _ => {
+            let grid = Grid::forward(shape);
+            // One product for each number that is read: there rounding costs more than it brings.
+            match factors == Factors::Bf16 && grid.taps() > 1 {
+                true => lanes::kernel_grad::<Rounded>(isa, &grid, x, grad_out, grad_kernel),
+                false => lanes::kernel_grad::<Exact>(isa, &grid, x, grad_out, grad_kernel),
+            }
+        }
     }
 }

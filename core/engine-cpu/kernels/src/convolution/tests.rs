@@ -1,7 +1,10 @@
 //! Every path against plain sums in f64.
 
 use super::*;
-use crate::convolution::grid::Pass;
+use crate::{
+    bf16::{round, widen},
+    convolution::grid::Pass,
+};
 
 /// Numbers in -1..1 that do not repeat.
 struct Numbers(u64);
@@ -64,38 +67,58 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
-/// All three passes, with all instruction sets, against f64; and that they are each other's adjoints.
+/// All three passes, with all instruction sets and factors, against f64; and that they are each other's adjoints.
 fn check(c: &Convolution) {
+    for factors in [Factors::F32, Factors::Bf16] {
+        check_with(c, factors);
+    }
+}
+
+/// What a factor is rounded to where it is: a product of such numbers is exact in f32, so the sums are as near as any.
+fn rounded_to(rounded: bool, x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(if rounded { widen(round(x)) } else { x })).collect()
+}
+
+fn check_with(c: &Convolution, factors: Factors) {
     let mut numbers = numbers(c.height as u64 * 31 + c.width as u64 * 7 + c.channels as u64);
     let (x, kernel) = (numbers.floats(c.image_len()), numbers.floats(c.kernel_len()));
     let (g, bias) = (numbers.floats(c.out_len()), numbers.floats(c.out_channels));
     let (mut y, mut dx, mut dk) = (vec![0.0; g.len()], vec![0.0; x.len()], vec![0.0; kernel.len()]);
+    // Which passes round: all that are matrix products, and correlations of more than one channel.
+    let bf16 = factors == Factors::Bf16;
+    let [forward_path, input_path, kernel_path] = paths(c);
+    let [ry, rdx] = [(forward_path, Grid::forward(c)), (input_path, Grid::adjoint(c))]
+        .map(|(path, grid)| bf16 && (path == Path::Whole || grid.sources > 1));
+    let rdk = bf16 && (kernel_path == Path::Whole || kernel_path == Path::Lanes && Grid::forward(c).taps() > 1);
+    let [xs, ks, gs] = [&x, &kernel, &g].map(|v| [rounded_to(false, v), rounded_to(true, v)]);
     every_product(c, |i, k, o| {
-        let wide = |x: f32| f64::from(x);
-        y[o] += wide(x[i]) * wide(kernel[k]);
-        dx[i] += wide(g[o]) * wide(kernel[k]);
-        dk[k] += wide(g[o]) * wide(x[i]);
+        y[o] += xs[usize::from(ry)][i] * ks[usize::from(ry)][k];
+        dx[i] += gs[usize::from(rdx)][o] * ks[usize::from(rdx)][k];
+        dk[k] += gs[usize::from(rdk)][o] * xs[usize::from(rdk)][i];
     });
     let area = c.out_height() * c.out_width();
     let biased: Vec<f64> =
         y.iter().enumerate().map(|(i, y)| y + f64::from(bias[i / area.max(1) % c.out_channels])).collect();
     let rectified: Vec<f64> = biased.iter().map(|&y| if y > 0.0 { y } else { 0.25 * y }).collect();
     for isa in Isa::available() {
-        let what = format!("{isa} {c:?}");
+        let what = format!("{isa} {factors:?} {c:?}");
         let (mut out, mut grad_x, mut grad_k) =
             (vec![f32::NAN; g.len()], vec![f32::NAN; x.len()], vec![f32::NAN; kernel.len()]);
-        forward(isa, c, &x, &kernel, After { bias: Some(&bias), slope: 1.0 }, &mut out);
+        forward(isa, factors, c, &x, &kernel, After { bias: Some(&bias), slope: 1.0 }, &mut out);
         assert_near(&out, &biased, &format!("forward with bias {what}"));
         out.fill(f32::NAN);
-        forward(isa, c, &x, &kernel, After { bias: Some(&bias), slope: 0.25 }, &mut out);
+        forward(isa, factors, c, &x, &kernel, After { bias: Some(&bias), slope: 0.25 }, &mut out);
         assert_near(&out, &rectified, &format!("forward with bias and slope {what}"));
         out.fill(f32::NAN);
-        forward(isa, c, &x, &kernel, After::NOTHING, &mut out);
+        forward(isa, factors, c, &x, &kernel, After::NOTHING, &mut out);
         assert_near(&out, &y, &format!("forward {what}"));
-        input_grad(isa, c, &kernel, &g, &mut grad_x);
+        input_grad(isa, factors, c, &kernel, &g, &mut grad_x);
         assert_near(&grad_x, &dx, &format!("input grad {what}"));
-        kernel_grad(isa, c, &x, &g, &mut grad_k);
+        kernel_grad(isa, factors, c, &x, &g, &mut grad_k);
         assert_near(&grad_k, &dk, &format!("kernel grad {what}"));
+        if factors == Factors::Bf16 {
+            continue;
+        }
 
         let products = [dot(&out, &g), dot(&x, &grad_x), dot(&kernel, &grad_k)];
         let scale = dot(&out, &out).sqrt() * dot(&g, &g).sqrt();
@@ -215,15 +238,16 @@ fn nothing_comes_of_nothing() {
     let isa = Isa::best();
     let none = square([0, 3, 8, 4], 3, 1, 1);
     let (x, kernel) = ([0.0; 0], [1.0; 4 * 27]);
-    forward(isa, &none, &x, &kernel, After::NOTHING, &mut []);
-    input_grad(isa, &none, &kernel, &[], &mut []);
+    let factors = Factors::Bf16;
+    forward(isa, factors, &none, &x, &kernel, After::NOTHING, &mut []);
+    input_grad(isa, factors, &none, &kernel, &[], &mut []);
     let mut grad = [1.0; 4 * 27];
-    kernel_grad(isa, &none, &x, &[], &mut grad);
+    kernel_grad(isa, factors, &none, &x, &[], &mut grad);
     assert_eq!(grad, [0.0; 4 * 27]);
     // Without channels, the bias is all there is.
     let empty = square([1, 0, 5, 2], 3, 1, 1);
     let mut out = [f32::NAN; 50];
-    forward(isa, &empty, &[], &[], After { bias: Some(&[1.0, 2.0]), slope: 1.0 }, &mut out);
+    forward(isa, factors, &empty, &[], &[], After { bias: Some(&[1.0, 2.0]), slope: 1.0 }, &mut out);
     assert!(out[..25].iter().all(|&y| y == 1.0) && out[25..].iter().all(|&y| y == 2.0));
 }
 
@@ -241,20 +265,20 @@ fn threads_change_no_bit() {
         let mut numbers = numbers(3);
         let (x, kernel) = (numbers.floats(c.image_len()), numbers.floats(c.kernel_len()));
         let g = numbers.floats(c.out_len());
-        for isa in Isa::available() {
+        for (isa, factors) in Isa::available().flat_map(|isa| [(isa, Factors::F32), (isa, Factors::Bf16)]) {
             let with = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let (mut out, mut grad_x, mut grad_k) =
                     (vec![0.0; g.len()], vec![0.0; x.len()], vec![0.0; kernel.len()]);
                 pool.install(|| {
-                    forward(isa, &c, &x, &kernel, After::NOTHING, &mut out);
-                    input_grad(isa, &c, &kernel, &g, &mut grad_x);
-                    kernel_grad(isa, &c, &x, &g, &mut grad_k);
+                    forward(isa, factors, &c, &x, &kernel, After::NOTHING, &mut out);
+                    input_grad(isa, factors, &c, &kernel, &g, &mut grad_x);
+                    kernel_grad(isa, factors, &c, &x, &g, &mut grad_k);
                 });
                 (out, grad_x, grad_k)
             };
             let one = with(1);
-            assert!(with(2) == one && with(3) == one, "{isa} {c:?}");
+            assert!(with(2) == one && with(3) == one, "{isa} {factors:?} {c:?}");
         }
     }
 }
@@ -269,5 +293,5 @@ fn a_kernel_that_does_not_fit_is_refused() {
 #[should_panic(expected = "the kernel has another size")]
 fn a_kernel_of_another_size_is_refused() {
     let c = square([1, 2, 4, 1], 3, 1, 1);
-    forward(Isa::Portable, &c, &[0.0; 32], &[0.0; 9], After::NOTHING, &mut [0.0; 16]);
+    forward(Isa::Portable, Factors::F32, &c, &[0.0; 32], &[0.0; 9], After::NOTHING, &mut [0.0; 16]);
 }

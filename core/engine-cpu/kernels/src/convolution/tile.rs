@@ -1,6 +1,11 @@
 //! Sums of a correlation in registers: a few outputs at a few vectors of positions.
 
-use crate::simd::{Kernel, Simd};
+use std::marker::PhantomData;
+
+use crate::{
+    factors::Kind,
+    simd::{Kernel, Simd},
+};
 
 /// Outputs that are packed side by side.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +52,8 @@ impl Panels {
     }
 }
 
-/// What is summed: output o at position q is `bias[o] + sum over k of weights[k][o] * source[offsets[k] + q]`.
+/// What is summed: output o at position q is `bias[o] + sum over k of weights[k][o] * source[offsets[k] + q]`, k a step of words: see
+/// [`Kind`].
 #[derive(Clone, Copy)]
 pub struct Terms<'a> {
     pub source: *const f32,
@@ -78,15 +84,16 @@ pub struct Sums<'a> {
 /// # Safety
 /// `source` is valid for the positions behind each offset, `weights` for all of them, `to` for the outputs' positions.
 #[inline(never)]
-pub unsafe fn sweep<S: Simd>(sums: Sums<'_>) {
-    S::ISA.run(Sweep(sums));
+pub unsafe fn sweep<K: Kind, S: Simd>(sums: Sums<'_>) {
+    S::ISA.run(Sweep::<K>(sums, PhantomData));
 }
 
 /// What [`sweep`] is asked for; its promises hold.
-struct Sweep<'a>(Sums<'a>);
+struct Sweep<'a, K>(Sums<'a>, PhantomData<K>);
 
-impl Kernel for Sweep<'_> {
+impl<K: Kind> Kernel for Sweep<'_, K> {
     type Output = ();
+    const BF16: bool = K::BF16;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let sums = self.0;
@@ -94,20 +101,20 @@ impl Kernel for Sweep<'_> {
         // SAFETY: the promises of `sweep`'s caller.
         unsafe {
             match (S::REGISTERS, sums.width) {
-                (32, 8) => blocks::<S, 8, 3>(s, sums),
-                (32, 4) => blocks::<S, 4, 6>(s, sums),
-                (32, 3) => blocks::<S, 3, 8>(s, sums),
-                (32, 2) => blocks::<S, 2, 8>(s, sums),
-                (32, 1) => blocks::<S, 1, 8>(s, sums),
-                (16, 6) => blocks::<S, 6, 2>(s, sums),
-                (16, 4) => blocks::<S, 4, 2>(s, sums),
-                (16, 3) => blocks::<S, 3, 4>(s, sums),
-                (16, 2) => blocks::<S, 2, 5>(s, sums),
-                (16, 1) => blocks::<S, 1, 8>(s, sums),
-                (_, 4) => blocks::<S, 4, 1>(s, sums),
-                (_, 3) => blocks::<S, 3, 1>(s, sums),
-                (_, 2) => blocks::<S, 2, 2>(s, sums),
-                (_, 1) => blocks::<S, 1, 4>(s, sums),
+                (32, 8) => blocks::<K, S, 8, 3>(s, sums),
+                (32, 4) => blocks::<K, S, 4, 6>(s, sums),
+                (32, 3) => blocks::<K, S, 3, 8>(s, sums),
+                (32, 2) => blocks::<K, S, 2, 8>(s, sums),
+                (32, 1) => blocks::<K, S, 1, 8>(s, sums),
+                (16, 6) => blocks::<K, S, 6, 2>(s, sums),
+                (16, 4) => blocks::<K, S, 4, 2>(s, sums),
+                (16, 3) => blocks::<K, S, 3, 4>(s, sums),
+                (16, 2) => blocks::<K, S, 2, 5>(s, sums),
+                (16, 1) => blocks::<K, S, 1, 8>(s, sums),
+                (_, 4) => blocks::<K, S, 4, 1>(s, sums),
+                (_, 3) => blocks::<K, S, 3, 1>(s, sums),
+                (_, 2) => blocks::<K, S, 2, 2>(s, sums),
+                (_, 1) => blocks::<K, S, 1, 4>(s, sums),
                 _ => unreachable!("no panel has this width"),
             }
         }
@@ -117,24 +124,24 @@ impl Kernel for Sweep<'_> {
 /// # Safety
 /// As for [`sweep`].
 #[inline(always)]
-unsafe fn blocks<S: Simd, const O: usize, const P: usize>(s: S, sums: Sums<'_>) {
+unsafe fn blocks<K: Kind, S: Simd, const O: usize, const P: usize>(s: S, sums: Sums<'_>) {
     let mut at = 0;
     // SAFETY: the caller's promises; vectors from `at` on.
     unsafe {
         while sums.vectors - at >= P {
-            tile::<S, O, P>(s, sums, at * S::LANES);
+            tile::<K, S, O, P>(s, sums, at * S::LANES);
             at += P;
         }
         if P > 4 && sums.vectors - at >= 4 {
-            tile::<S, O, 4>(s, sums, at * S::LANES);
+            tile::<K, S, O, 4>(s, sums, at * S::LANES);
             at += 4;
         }
         if P > 2 && sums.vectors - at >= 2 {
-            tile::<S, O, 2>(s, sums, at * S::LANES);
+            tile::<K, S, O, 2>(s, sums, at * S::LANES);
             at += 2;
         }
         if P > 1 && sums.vectors > at {
-            tile::<S, O, 1>(s, sums, at * S::LANES);
+            tile::<K, S, O, 1>(s, sums, at * S::LANES);
         }
     }
 }
@@ -142,7 +149,7 @@ unsafe fn blocks<S: Simd, const O: usize, const P: usize>(s: S, sums: Sums<'_>) 
 /// # Safety
 /// As for [`sweep`], for P vectors from position `at` on.
 #[inline(always)]
-unsafe fn tile<S: Simd, const O: usize, const P: usize>(s: S, job: Sums<'_>, at: usize) {
+unsafe fn tile<K: Kind, S: Simd, const O: usize, const P: usize>(s: S, job: Sums<'_>, at: usize) {
     let Sums { terms, to, stride, .. } = job;
     let mut sums = [[s.splat(0.0); P]; O];
     for (sums, &bias) in sums.iter_mut().zip(terms.bias) {
@@ -162,7 +169,7 @@ unsafe fn tile<S: Simd, const O: usize, const P: usize>(s: S, job: Sums<'_>, at:
                 for (o, sums) in sums.iter_mut().enumerate() {
                     let w = s.splat(*weights.add(o));
                     for (sum, &x) in sums.iter_mut().zip(&x) {
-                        *sum = s.fma(w, x, *sum);
+                        *sum = K::dot(s, w, x, *sum);
                     }
                 }
             } else {
@@ -173,7 +180,7 @@ unsafe fn tile<S: Simd, const O: usize, const P: usize>(s: S, job: Sums<'_>, at:
                 for p in 0..P {
                     let x = s.load(from.add(p * S::LANES));
                     for (sums, &w) in sums.iter_mut().zip(&w) {
-                        sums[p] = s.fma(w, x, sums[p]);
+                        sums[p] = K::dot(s, w, x, sums[p]);
                     }
                 }
             }

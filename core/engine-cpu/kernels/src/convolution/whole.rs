@@ -22,24 +22,39 @@ fn turned(from: &[f32], columns: usize, to: &mut [f32]) {
 }
 
 /// The kernel, by far the largest, is the side that streams by: it is read once, and never packed as a whole.
-pub fn forward(isa: Isa, shape: &Convolution, x: &[f32], kernel: &[f32], after: After<'_>, out: &mut [f32]) {
+pub fn forward(
+    isa: Isa,
+    factors: Factors,
+    shape: &Convolution,
+    x: &[f32],
+    kernel: &[f32],
+    after: After<'_>,
+    out: &mut [f32],
+) {
     let (n, o, k) = (shape.batch, shape.out_channels, kernel.len() / shape.out_channels);
     let mut columns = Scratch::new(o * n);
     let size = Size { m: o, n, k };
-    multiply(isa, Factors::F32, size, side(kernel, k, Along::Kept), side(x, k, Along::Kept), None, false, &mut columns);
+    multiply(isa, factors, size, side(kernel, k, Along::Kept), side(x, k, Along::Kept), None, false, &mut columns);
     turned(&columns, o, out);
     for (i, y) in out.iter_mut().enumerate() {
         *y = after.of(*y, i % o);
     }
 }
 
-pub fn input_grad(isa: Isa, shape: &Convolution, kernel: &[f32], grad_out: &[f32], grad_x: &mut [f32]) {
+pub fn input_grad(
+    isa: Isa,
+    factors: Factors,
+    shape: &Convolution,
+    kernel: &[f32],
+    grad_out: &[f32],
+    grad_x: &mut [f32],
+) {
     let (n, o, k) = (shape.batch, shape.out_channels, kernel.len() / shape.out_channels);
     let mut columns = Scratch::new(k * n);
     let size = Size { m: k, n, k: o };
     multiply(
         isa,
-        Factors::F32,
+        factors,
         size,
         side(kernel, k, Along::Contracted),
         side(grad_out, o, Along::Kept),
@@ -50,12 +65,19 @@ pub fn input_grad(isa: Isa, shape: &Convolution, kernel: &[f32], grad_out: &[f32
     turned(&columns, k, grad_x);
 }
 
-pub fn kernel_grad(isa: Isa, shape: &Convolution, x: &[f32], grad_out: &[f32], grad_kernel: &mut [f32]) {
+pub fn kernel_grad(
+    isa: Isa,
+    factors: Factors,
+    shape: &Convolution,
+    x: &[f32],
+    grad_out: &[f32],
+    grad_kernel: &mut [f32],
+) {
     let (n, o, k) = (shape.batch, shape.out_channels, grad_kernel.len() / shape.out_channels);
     let size = Size { m: o, n: k, k: n };
     multiply(
         isa,
-        Factors::F32,
+        factors,
         size,
         side(grad_out, o, Along::Contracted),
         side(x, k, Along::Contracted),

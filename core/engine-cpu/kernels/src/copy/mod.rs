@@ -6,7 +6,7 @@ mod permute;
 mod tests;
 
 pub use pad::pad;
-pub use permute::permute;
+pub use permute::{permute, transfer};
 
 /// Elements of a task, about.
 const TASK: usize = 1 << 15;

@@ -79,6 +79,45 @@ fn any_move() {
     }
 }
 
+/// From one strided view to another: a permutation of either side's axes, with room between them.
+#[test]
+fn any_transfer() {
+    let mut numbers = Numbers::new(3);
+    for _ in 0..400 {
+        let rank = 1 + numbers.below(4);
+        let ends: Vec<usize> = (0..rank).map(|_| [3, 9, 40][numbers.below(3)]).collect();
+        let sizes: Vec<usize> = ends.into_iter().map(|end| 1 + numbers.below(end)).collect();
+        let mut strides = |spread: usize| {
+            let mut order: Vec<usize> = (0..rank).collect();
+            (0..rank).for_each(|a| order.swap(a, numbers.below(rank)));
+            let (mut strides, mut step) = (vec![0; rank], 1);
+            for &a in &order {
+                strides[a] = step;
+                step *= sizes[a];
+                // The innermost axis is dense, whatever its size.
+                step += if step > 1 { numbers.below(spread) } else { 0 };
+            }
+            (strides, step + 2)
+        };
+        let ((from, from_len), (to, to_len)) = (strides(3), strides(4));
+        if from_len.max(to_len) > 400_000 {
+            continue;
+        }
+        let words: Vec<u32> = (0..from_len as u32).collect();
+        let (mut found, mut truth) = (vec![u32::MAX; to_len], vec![u32::MAX; to_len]);
+        let at = |strides: &[usize], i: &[usize]| i.iter().zip(strides).map(|(i, s)| i * s).sum::<usize>();
+        each_index(&sizes, |i| truth[1 + at(&to, i)] = words[2 + at(&from, i)]);
+        transfer(&words, &from, 2, &mut found, &to, 1, &sizes);
+        assert!(found == truth, "{sizes:?} {from:?} {to:?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "does not name each place once")]
+fn two_elements_for_one_place_are_refused() {
+    transfer(&[0u8; 6], &[2, 1], 0, &mut [0u8; 6], &[1, 1], 0, &[3, 2]);
+}
+
 #[test]
 #[should_panic(expected = "[3, 2] by [1, 4] from 1 on does not lie within 7 elements")]
 fn a_view_beyond_the_end_is_refused() {
