@@ -12,7 +12,7 @@ use tempfile::TempDir;
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fer-host");
 
 /// Libraries that the tests' configs name.
-const PLUGINS: [&str; 13] = [
+pub const PLUGINS: [&str; 13] = [
     "backbone_convit",
     "backbone_resnet",
     "backbone_swin",

@@ -7,6 +7,7 @@ mod bad_config;
 mod bad_data;
 mod bad_files;
 mod bad_luck;
+mod check;
 mod evaluation;
 mod host;
 mod micro;

@@ -1,12 +1,13 @@
 //! Small problems for a component about which nothing is known but what it says of itself: options and inputs are tried, and the
 //! cheapest that it takes are kept.
 //!
-//! Tried are, in this order: the problems that it claims to take; those with further options; its default options at the usual
-//! resolutions, the smallest first; small options within the schema. A graph's own cost decides before anything is run.
+//! Tried are, in this order: the problems that it claims to take, with other batches, sizes and further options; its default
+//! options at the usual resolutions, the smallest first; where it claims nothing, ever smaller ones from there, option by option;
+//! small options within the schema. A graph's own cost decides before anything is run.
 
 use std::time::{Duration, Instant};
 
-use fer_abi::{NamedOption, OptionSpec, kind};
+use fer_abi::{NamedOption, OptionSpec, OptionValue, kind, option_kind};
 use fer_graph::Graph;
 use proptest::{
     prelude::*,
@@ -59,8 +60,14 @@ pub fn explore(subject: &Subject, reach: &Reach, seed: u64, begins: &dyn Fn(&Cas
     if subject.kind() == kind::LOSS {
         search.losses(&mut runner);
     } else {
-        search.claimed(&mut runner);
+        let claimed = laws::problems(subject);
+        for problem in &claimed {
+            search.around(problem, reach.tries / (2 * claimed.len()), &mut runner);
+        }
         search.defaults(&mut runner);
+        if let (true, Some(small)) = (claimed.is_empty(), search.smaller(&mut runner)) {
+            search.around(&small, reach.tries / 4, &mut runner);
+        }
         search.anything(&mut runner);
     }
     search.explored()
@@ -74,6 +81,25 @@ fn cost(graph: &Graph) -> (u64, u64) {
         sum.saturating_add(elements)
     });
     (flops, numbers)
+}
+
+fn sum((flops, numbers): (u64, u64)) -> u64 {
+    flops.saturating_add(numbers)
+}
+
+/// Values that make a model small where they are its widths, depths or lists of them. Not 1: norms over one number are constant.
+fn small_values(spec: &OptionSpec) -> Vec<OptionValue> {
+    const SMALL: [i64; 6] = [2, 3, 4, 6, 8, 16];
+    let (low, high) = (spec.min.unwrap_or(f64::NEG_INFINITY), spec.max.unwrap_or(f64::INFINITY));
+    let small = SMALL.into_iter().filter(move |&v| (low..=high).contains(&(v as f64)));
+    match spec.kind.as_str() {
+        option_kind::INT => small.map(OptionValue::Int).collect(),
+        option_kind::INTS => {
+            (1..=5).flat_map(|length| small.clone().map(move |v| OptionValue::Ints(vec![v; length].into()))).collect()
+        }
+        option_kind::TEXT => spec.choices.iter().map(|word| OptionValue::Text(word.clone())).collect(),
+        _ => vec![],
+    }
 }
 
 struct Search<'a> {
@@ -93,44 +119,55 @@ impl Search<'_> {
         self.tried >= self.reach.tries || self.started.elapsed() > self.reach.time || self.broken.is_some()
     }
 
-    /// Whether the component takes it, and it is affordable.
+    /// What it costs at most, where the component takes it in both modes.
+    fn cost(&mut self, setup: &Setup) -> Option<(u64, u64)> {
+        let modes = [false, true].map(|training| self.cost_in(setup, training));
+        let [Some(one), Some(other)] = modes else { return None };
+        Some((one.0.max(other.0), one.1.max(other.1)))
+    }
+
+    fn cost_in(&mut self, setup: &Setup, training: bool) -> Option<(u64, u64)> {
+        let case = Case { options: setup.options.clone(), inputs: setup.inputs.clone(), training, seed: 0 };
+        (self.begins)(&case);
+        match self.subject.graph(&case) {
+            Ok(graph) => Some(cost(&graph)),
+            Err(Trouble::Skipped(said) | Trouble::Idle(said)) => {
+                self.said = Some(said);
+                None
+            }
+            Err(Trouble::Broken(message)) => {
+                self.broken = Some(Failure {
+                    property: crate::building::TOTAL.name.to_owned(),
+                    component: format!("{} {:?}", self.subject.kind(), self.subject.id()),
+                    message,
+                    case,
+                });
+                None
+            }
+        }
+    }
+
+    fn affordable(&self, (flops, numbers): (u64, u64)) -> bool {
+        flops <= self.reach.flops && numbers <= self.reach.numbers
+    }
+
+    /// Keeps a problem that the component takes and that is affordable.
     fn tries(&mut self, setup: Setup) -> bool {
         if self.over() || self.taken.iter().any(|(_, known)| *known == setup) {
             return false;
         }
         self.tried += 1;
-        let mut most = (0, 0);
-        for training in [false, true] {
-            let case = Case { options: setup.options.clone(), inputs: setup.inputs.clone(), training, seed: 0 };
-            (self.begins)(&case);
-            match self.subject.graph(&case) {
-                Ok(graph) => {
-                    let (flops, numbers) = cost(&graph);
-                    most = (flops.max(most.0), numbers.max(most.1));
-                }
-                Err(Trouble::Skipped(said) | Trouble::Idle(said)) => {
-                    self.said = Some(said);
-                    return false;
-                }
-                Err(Trouble::Broken(message)) => {
-                    self.broken = Some(Failure {
-                        property: crate::building::TOTAL.name.to_owned(),
-                        component: format!("{} {:?}", self.subject.kind(), self.subject.id()),
-                        message,
-                        case,
-                    });
-                    return false;
-                }
-            }
-        }
-        if most.0 > self.reach.flops || most.1 > self.reach.numbers {
+        let Some(cost) = self.cost(&setup) else { return false };
+        if !self.affordable(cost) {
+            let [flops, numbers, most, room] =
+                [cost.0, cost.1, self.reach.flops, self.reach.numbers].map(|n| format!("{:.0e}", n as f64));
             self.said = Some(format!(
-                "what it takes is too large to be run here: {:.0e} operations and {:.0e} numbers, at most {:.0e} and {:.0e} are affordable",
-                most.0 as f64, most.1 as f64, self.reach.flops as f64, self.reach.numbers as f64
+                "what it takes is too large to be run here: {flops} operations and {numbers} numbers, at most {most} and {room} are \
+                 affordable"
             ));
             return false;
         }
-        self.taken.push((most.0.saturating_add(most.1), setup));
+        self.taken.push((cost.0.saturating_add(cost.1), setup));
         true
     }
 
@@ -145,21 +182,49 @@ impl Search<'_> {
         }
     }
 
-    /// What it claims to take, larger batches and images, and with further options.
-    fn claimed(&mut self, runner: &mut TestRunner) {
-        let problems = laws::problems(self.subject);
-        for problem in &problems {
-            let shape = |case: &Setup| <[usize; 4]>::try_from(case.inputs[0].1.shape.as_slice()).ok();
-            let Some([n, c, h, w]) = shape(problem) else { continue };
-            self.tries(problem.clone());
-            for inputs in [[n + 1, c, h, w], [n, c, 2 * h, w], [n, c, h, 2 * w]].map(images) {
-                self.tries(Setup { options: problem.options.clone(), inputs });
+    /// A problem, a larger batch and larger images, and that many times further options.
+    fn around(&mut self, problem: &Setup, times: usize, runner: &mut TestRunner) {
+        let Ok([n, c, h, w]) = <[usize; 4]>::try_from(problem.inputs[0].1.shape.as_slice()) else { return };
+        self.tries(problem.clone());
+        for inputs in [[n + 1, c, h, w], [n, c, 2 * h, w], [n, c, h, 2 * w]].map(images) {
+            self.tries(Setup { options: problem.options.clone(), inputs });
+        }
+        let drawn = Drawn::new(self.subject, &problem.options);
+        for _ in 0..times {
+            let options = [problem.options.clone(), drawn.some(runner)].concat();
+            self.tries(Setup { options, inputs: problem.inputs.clone() });
+        }
+    }
+
+    /// From the defaults at the smallest resolution that they take, one option after the other is made as cheap as it can be.
+    fn smaller(&mut self, runner: &mut TestRunner) -> Option<Setup> {
+        let options = Drawn::new(self.subject, &[]).required(runner);
+        let mut sides = SIDES.into_iter();
+        let (mut best, mut least) = loop {
+            let side = sides.next()?;
+            let setup = Setup { options: options.clone(), inputs: images([BATCHES[1], 3, side, side]) };
+            if let Some(cost) = self.cost_in(&setup, false) {
+                break (setup, cost);
             }
-            let drawn = Drawn::new(self.subject, &problem.options);
-            let most = self.reach.tries / (2 * problems.len());
-            for _ in 0..most {
-                let options = [problem.options.clone(), drawn.some(runner)].concat();
-                self.tries(Setup { options, inputs: problem.inputs.clone() });
+        };
+        let subject = self.subject;
+        loop {
+            let before = least;
+            for spec in subject.options() {
+                for value in small_values(spec) {
+                    if self.started.elapsed() > self.reach.time || self.broken.is_some() {
+                        return self.affordable(least).then_some(best);
+                    }
+                    let mut setup = best.clone();
+                    setup.options.retain(|option| option.name != spec.name);
+                    setup.options.push(NamedOption { name: spec.name.clone(), value });
+                    if let Some(cost) = self.cost_in(&setup, false).filter(|cost| sum(*cost) < sum(least)) {
+                        (best, least) = (setup, cost);
+                    }
+                }
+            }
+            if least == before || sum(least) <= sum((self.reach.flops, self.reach.numbers)) / 16 {
+                return self.affordable(least).then_some(best);
             }
         }
     }

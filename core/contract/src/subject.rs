@@ -38,6 +38,11 @@ impl Subject {
         &self.kernels
     }
 
+    /// All that it says of itself.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
     /// One of [`fer_abi::kind`].
     pub fn kind(&self) -> &str {
         &self.descriptor.kind

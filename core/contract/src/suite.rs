@@ -23,19 +23,19 @@ pub struct Thoroughness {
 }
 
 impl Thoroughness {
-    /// A few cases of each property: seconds.
+    /// As many cases as a component's own tests look at, small ones, and half a second for each property: seconds.
     pub fn quick(seed: u64) -> Thoroughness {
         Thoroughness {
-            effort: Effort { share: 0.25, time: Some(Duration::from_millis(500)), seed: Some(seed) },
-            reach: Reach { tries: 120, time: Duration::from_secs(2), flops: 2_000_000, numbers: 200_000 },
+            effort: Effort { share: 1.0, time: Some(Duration::from_millis(500)), seed: Some(seed) },
+            reach: Reach { tries: 150, time: Duration::from_secs(5), flops: 2_000_000, numbers: 200_000 },
         }
     }
 
-    /// Twice the cases of a component's own tests, and larger ones: minutes.
+    /// Ten times as many, and larger ones: minutes.
     pub fn full(seed: u64) -> Thoroughness {
         Thoroughness {
-            effort: Effort { share: 2.0, time: Some(Duration::from_secs(6)), seed: Some(seed) },
-            reach: Reach { tries: 600, time: Duration::from_secs(15), flops: 20_000_000, numbers: 2_000_000 },
+            effort: Effort { share: 10.0, time: Some(Duration::from_secs(5)), seed: Some(seed) },
+            reach: Reach { tries: 600, time: Duration::from_secs(30), flops: 20_000_000, numbers: 2_000_000 },
         }
     }
 }

@@ -1,53 +1,13 @@
 //! Components with one fault each: the property that is about it must say so, and honest ones must pass.
 
+mod fakes;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use fer_abi::{BuildError, BuildRequest, Descriptor, Fragment, kind};
+use fakes::{Body, cross_entropy, descriptor, fragment, honest, refusal};
+use fer_abi::{BuildError, kind};
 use fer_contract::{Domain, Failure, Family, Property, Subject, check, losses, resizers};
-use fer_graph::{Builder, Init, Result, TensorType, Value, export};
-
-/// What a fake component adds to its graph between the offered inputs and the output of its kind.
-type Body = fn(&Builder, &[Value], bool) -> Result<Value>;
-
-fn refusal(message: &str, option: &str) -> BuildError {
-    BuildError { message: message.into(), option: option.into(), help: "".into(), panicked: false }
-}
-
-fn fragment(request: &BuildRequest, output: &str, body: Body) -> std::result::Result<Fragment, BuildError> {
-    if let Some(option) = request.options.first() {
-        return Err(refusal("there is no such option", &option.name));
-    }
-    let wanted = if request.kind == kind::LOSS { 4 } else { 1 };
-    if request.inputs.len() != wanted {
-        return Err(refusal("an input is missing", ""));
-    }
-    let b = Builder::new(&request.component);
-    let build = || -> Result<()> {
-        let mut inputs = vec![];
-        for input in request.inputs.iter() {
-            let dtype = input.ty.dtype.parse().expect("tests offer known element types");
-            let shape: Vec<usize> = input.ty.shape.iter().map(|&d| d as usize).collect();
-            inputs.push(b.input(&input.name, TensorType::new(dtype, shape))?);
-        }
-        let result = body(&b, &inputs, request.training)?;
-        b.output(output, result);
-        Ok(())
-    };
-    build().map_err(|e| refusal(&e.to_string(), ""))?;
-    Ok(export(&b.finish()))
-}
-
-fn descriptor(kind: &str) -> Descriptor {
-    Descriptor {
-        id: "fake".into(),
-        kind: kind.into(),
-        version: "0".into(),
-        summary: "".into(),
-        doc: "".into(),
-        options: vec![].into(),
-        properties: vec![].into(),
-    }
-}
+use fer_graph::Init;
 
 fn fake(kind: &str, body: Body) -> Subject {
     let output = if kind == kind::LOSS { "loss" } else { "images" };
@@ -64,17 +24,6 @@ fn failures(subject: &Subject, laws: &[Property<'static>]) -> Vec<Failure> {
 /// The names of the properties that a component breaks.
 fn broken(subject: &Subject, laws: &[Property<'static>]) -> Vec<String> {
     failures(subject, laws).into_iter().map(|f| f.property).collect()
-}
-
-/// A mean over pixels, a weight: `[n, 3]`.
-fn honest(b: &Builder, x: &[Value], _: bool) -> Result<Value> {
-    let weight = b.parameter("weight", &[3], Init::Ones)?;
-    b.multiply(b.mean(x[0], &[2, 3])?, weight)
-}
-
-fn cross_entropy(b: &Builder, x: &[Value], _: bool) -> Result<Value> {
-    let terms = b.reduce_sum(b.multiply(x[1], b.log_softmax(x[0], -1)?)?, &[1])?;
-    b.negate(b.mean(b.multiply(terms, x[3])?, &[0])?)
 }
 
 #[test]

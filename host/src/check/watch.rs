@@ -29,6 +29,8 @@ pub struct Limits {
 
 /// Between two looks at time and memory: memory fills at some GB a second.
 const PAUSE: Duration = Duration::from_millis(10);
+/// Counted of the time between two looks. A machine that sleeps, or a program that is stopped, looks late and blames nobody.
+const LONGEST_STEP: Duration = Duration::from_millis(200);
 /// How long the child's pipes may stay open after its end (a grandchild may hold them for ever).
 const DRAIN: Duration = Duration::from_millis(500);
 /// Kept of the child's standard error.
@@ -141,12 +143,12 @@ fn hear(
     heard: &mut Heard,
     progress: &dyn Fn(&str),
 ) -> End {
-    let mut last = Instant::now();
+    let (mut silent, mut looked) = (Duration::ZERO, Instant::now());
     loop {
         match lines.recv_timeout(PAUSE) {
             Ok(Message::Done) => break,
             Ok(message) => {
-                last = Instant::now();
+                silent = Duration::ZERO;
                 heard.take(message, progress);
             }
             // Its standard output is closed: it ends, or it has been ended.
@@ -158,7 +160,9 @@ fn hear(
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
-        let over = if last.elapsed() > limits.time {
+        silent += looked.elapsed().min(LONGEST_STEP);
+        looked = Instant::now();
+        let over = if silent > limits.time {
             Some(Early::Slow(limits.time))
         } else {
             resident(child.id()).filter(|&mib| mib > limits.memory).map(|_| Early::Large(limits.memory))
@@ -210,7 +214,8 @@ fn explain(how: &Early, complaint: &str) -> String {
 
 /// The message of a panic, or else the last line that was written.
 fn last_words(complaint: &str) -> Option<String> {
-    let lines: Vec<&str> = complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let said = |line: &&str| !line.is_empty() && !line.starts_with("note: ");
+    let lines: Vec<&str> = complaint.lines().map(str::trim).filter(said).collect();
     let panic = lines.iter().position(|line| line.starts_with("thread ") && line.contains(" panicked at "));
     let words = panic.and_then(|at| lines.get(at + 1)).or(lines.last())?;
     Some(words.chars().take(300).collect())

@@ -15,7 +15,7 @@ pub struct Arguments {
     /// The built library; it need not lie where plugins are looked for
     #[arg(value_name = "LIB")]
     library: PathBuf,
-    /// A few cases of each property: seconds instead of minutes
+    /// Fewer and smaller cases: seconds instead of minutes
     #[arg(long)]
     quick: bool,
     /// The findings as JSON

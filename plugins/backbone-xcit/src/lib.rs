@@ -21,7 +21,7 @@ impl Backbone for Xcit {
             options: "patch_size: 8, embed_dim: 8, depth: 1, num_heads: 2, cls_attn_layers: 1",
         },
         Law::Takes {
-            images: [1, 3, 16, 16],
+            images: [3, 3, 16, 16],
             options: "patch_size: 16, embed_dim: 8, depth: 2, num_heads: 2, cls_attn_layers: 1",
         },
     ];

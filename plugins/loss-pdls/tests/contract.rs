@@ -1,10 +1,10 @@
 //! The contract of `pdls`.
 
-use fer_contract::{Contract, Domain, component, contract, losses};
+use fer_contract::{Contract, Domain, component, contract};
 
 fn pdls() -> Contract {
     let subject = component!("loss", "pdls");
-    Contract { domain: Domain::of(&subject), subject, laws: losses::LAWS.to_vec() }
+    Contract { domain: Domain::of(&subject), subject, laws: vec![] }
 }
 
 contract!(pdls);

@@ -29,7 +29,7 @@ fn ltr() -> Contract {
     let domain = |options: Choices| Domain::product(options, shapes.clone()).ordinary;
     let ordinary = Domain::new(prop_oneof![domain(by_size), domain(by_scale)]);
     let domain = ordinary.with_wide(Choices::wide(subject.options()), shapes.clone());
-    Contract { subject, domain, laws: vec![PROMISED, resizers::CONVOLUTIONS_START_AS_TORCH_S] }
+    Contract { subject, domain, laws: vec![PROMISED] }
 }
 
 contract!(ltr);

@@ -23,11 +23,7 @@ fn sr() -> Contract {
         ordinary.set("scale", fer_contract::given(prop::sample::select(vec![2, 4]), fer_abi::OptionValue::Int));
     let shapes = (1..=3usize, 1..=3usize, 4..=8usize, 4..=8usize).prop_map(|(n, c, h, w)| images([n, c, h, w]));
     let domain = Domain::product(ordinary, shapes.clone()).with_wide(Choices::wide(subject.options()), shapes);
-    Contract {
-        subject,
-        domain,
-        laws: vec![PROMISED, resizers::STARTS_AS_BILINEAR, resizers::CONVOLUTIONS_START_AS_TORCH_S],
-    }
+    Contract { subject, domain, laws: vec![PROMISED] }
 }
 
 contract!(sr);

@@ -17,11 +17,7 @@ fn stn() -> Contract {
     };
     let ordinary = Choices::ordinary(subject.options()).ints("hidden", 1..=8);
     let domain = Domain::product(ordinary, shapes(20..=26)).with_wide(Choices::wide(subject.options()), shapes(1..=40));
-    Contract {
-        subject,
-        domain,
-        laws: vec![PROMISED, resizers::STARTS_AS_IDENTITY, resizers::CONVOLUTIONS_START_AS_TORCH_S],
-    }
+    Contract { subject, domain, laws: vec![PROMISED] }
 }
 
 contract!(stn);
