@@ -1,6 +1,8 @@
 //! What ends a command: one error to show, and the exit code.
 
 use fer_config::ConfigError;
+use fer_engine::EngineError;
+use fer_graph::ADJOINT_SUFFIX;
 
 /// An error as the user sees it. Wrong input and everything else that went wrong exits with 1, a run stopped by the user with 130.
 #[derive(Debug)]
@@ -48,6 +50,21 @@ impl From<fer_weights::WeightError> for Failure {
     }
 }
 
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Failure {
+        let failure = Failure::new(error.to_string());
+        match error {
+            EngineError::Kernel(fault) => {
+                let op = fault.op.strip_suffix(ADJOINT_SUFFIX).unwrap_or(&fault.op).to_owned();
+                failure.help(format!(
+                    "this is a fault of the plugin; --no-fuse {op} computes the op by what it means, without the kernel"
+                ))
+            }
+            _ => failure,
+        }
+    }
+}
+
 macro_rules! from_display {
     ($($error:ty),* $(,)?) => {
         $(impl From<$error> for Failure {
@@ -60,7 +77,6 @@ macro_rules! from_display {
 
 from_display!(
     fer_data::DataError,
-    fer_engine::EngineError,
     fer_graph::GraphError,
     fer_train::FileError,
     fer_train::InitError,

@@ -49,7 +49,7 @@ pub enum EngineArgument {
 pub enum PrecisionArgument {
     F32,
     F64,
-    /// Factors of products in bfloat16, everything else in f32
+    /// Factors of products, convolutions and attention in bfloat16, everything else in f32
     Bf16,
 }
 
@@ -103,7 +103,7 @@ impl Session {
     /// # Errors
     /// An engine that this build does not have, or that does not compute in the precision asked for.
     pub fn engine(&self) -> Result<Box<dyn Engine>> {
-        engines::open(&self.resolved)
+        engines::open(&self.resolved, &self.recipe)
     }
 }
 

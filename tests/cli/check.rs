@@ -32,7 +32,7 @@ fn failed(component: &Value) -> Vec<&Value> {
 #[test]
 fn every_plugin_of_this_repository_holds_its_contract() {
     let host = Host::new();
-    for plugin in PLUGINS {
+    for plugin in PLUGINS.into_iter().chain(["loss_example_brier", "loss_example_focal"]) {
         let answer = host.run(&format!("plugin check --quick {}", library(plugin).display()));
         assert_eq!(answer.code, Some(0), "{plugin}:\n{}{}", answer.out, answer.err);
         assert!(answer.out.contains("properties hold"), "{}", answer.out);
@@ -83,6 +83,21 @@ fn mutants_are_caught_by_the_property_that_is_about_them() {
         if cfg!(target_os = "linux") || id != "hoards" {
             assert!(said[id].contains(part), "{id}: {}", said[id]);
         }
+    }
+}
+
+/// A kernel is compared before anything is run that may use it.
+#[test]
+fn wrong_kernels_are_caught_by_what_their_ops_mean() {
+    let host = Host::new();
+    let answer = host.run(&format!("plugin check --quick --json {}", library("examples/mutant_kernels").display()));
+    assert_eq!(answer.code, Some(1), "{}", answer.err);
+    let report = json(&answer);
+    for component in report["components"].as_array().expect("components") {
+        let failures: Vec<&str> = failed(component).iter().map(|f| f["property"].as_str().expect("a name")).collect();
+        let expected: &[&str] =
+            if component["id"] == "sound-kernel" { &[] } else { &["kernels compute what their ops mean"] };
+        assert_eq!(failures, expected, "{component}");
     }
 }
 

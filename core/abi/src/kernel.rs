@@ -87,8 +87,9 @@ pub struct Launch {
 ///
 /// A kernel for the CPU has a `function`. One for CUDA has CUDA C in `source` and how to start it: the function `entry` is
 /// `extern "C" __global__` and takes a `const float *` for each input and a `float *` for each output, all dense and row-major, in
-/// the order of [`KernelCall`]. Shapes are macros of the compilation: `IN0_RANK`, `IN0_D0`, `IN0_D1` ..., `IN0_N` (elements), and
-/// the same for `OUT0`; for an adjoint also `WRT0`, `WRT1` ... and `COTANGENT0` ... for what is wanted and given.
+/// the order of [`KernelCall`]. What a call says besides are macros of the compilation: `INPUTS`, `OUTPUTS` (how many), `IN0_RANK`,
+/// `IN0_D0`, `IN0_D1` ..., `IN0_N` (elements), and the same for `OUT0`; `COTANGENTS` (0 for the op itself), and of an adjoint
+/// `WRT0` ... and `COTANGENT0` ..., the operands whose cotangents are wanted and the results whose cotangents are given.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
 pub struct Kernel {

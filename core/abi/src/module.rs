@@ -24,6 +24,9 @@ pub mod property {
     /// name, every other line a rule `pattern -> replacement`. A pattern is text with at most one `{i}` for a number and a `*` at
     /// its end for the rest; the replacement may use `{i}`, `{i+1}`, `{i-1}` and `*`.
     pub const LAYOUT: &str = "layout";
+    /// Text, may be given several times: a kernel of the library, as `cpu focal.terms 1`. The host writes these from what
+    /// [`PluginModule::kernels`](crate::PluginModule) gives, and drops what a library says under this name.
+    pub const KERNEL: &str = "kernel";
 }
 
 /// A component as `plugin list` and `plugin show` print it; asking for it builds nothing.

@@ -2,12 +2,14 @@
 
 use fer_abi::kind;
 
-use crate::{Property, batch, building, execution, gradients, losses};
+use crate::{Property, batch, building, execution, gradients, kernels, losses};
 
 /// A group of properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     Building,
+    /// Of a library that ships kernels.
+    Kernels,
     Execution,
     Gradients,
     Batch,
@@ -18,13 +20,21 @@ pub enum Family {
 }
 
 impl Family {
-    pub const ALL: [Family; 6] =
-        [Family::Building, Family::Execution, Family::Gradients, Family::Batch, Family::Kind, Family::Claims];
+    pub const ALL: [Family; 7] = [
+        Family::Building,
+        Family::Kernels,
+        Family::Execution,
+        Family::Gradients,
+        Family::Batch,
+        Family::Kind,
+        Family::Claims,
+    ];
 
     /// One word.
     pub fn name(self) -> &'static str {
         match self {
             Family::Building => "building",
+            Family::Kernels => "kernels",
             Family::Execution => "execution",
             Family::Gradients => "gradients",
             Family::Batch => "batch",
@@ -33,15 +43,11 @@ impl Family {
         }
     }
 
-    /// The family of that name.
-    pub fn named(name: &str) -> Option<Family> {
-        Family::ALL.into_iter().find(|family| family.name() == name)
-    }
-
     /// The properties of every component of that kind.
     pub fn properties(self, of: &str) -> &'static [Property<'static>] {
         match self {
             Family::Building => building::PROPERTIES,
+            Family::Kernels => kernels::PROPERTIES,
             Family::Execution => execution::PROPERTIES,
             Family::Gradients => gradients::PROPERTIES,
             Family::Batch => batch::PROPERTIES,

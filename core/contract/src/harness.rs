@@ -64,7 +64,10 @@ macro_rules! component {
         let registry = ::fer_registry::Registry::scan(&search, &::fer_registry::Probe::Off);
         let found = registry.get($kind, $id);
         let component = found.unwrap_or_else(|e| panic!("{e}; problems: {:?}", registry.problems())).clone();
+        let kernels = component.kernels().unwrap_or_else(|fault| panic!("{fault}"));
+        let library = component.library().display().to_string();
         $crate::Subject::new(component.descriptor().clone(), move |request| component.build(request))
+            .with_kernels(&library, &kernels)
     }};
 }
 

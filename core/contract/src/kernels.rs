@@ -8,7 +8,7 @@ use fer_engine::{
 use fer_engine_dfdx::DfdxEngine;
 use fer_graph::{Graph, Role};
 
-use crate::{Case, Model, Outcome, Property, Subject, Trouble};
+use crate::{Case, Contract, Model, Outcome, Property, Subject, Trouble};
 
 pub const PROPERTIES: &[Property<'static>] =
     &[Property { name: "kernels compute what their ops mean", cases: 6, wide: false, check: &as_meant }];
@@ -32,6 +32,18 @@ pub fn check(kernels: &Kernels, graph: &Graph) -> Outcome<usize> {
     Ok(compared.len())
 }
 
+/// Fails the test that calls it when a kernel of the component's library is not what its op means, or none was seen.
+///
+/// # Panics
+/// With the failure and its reproduction.
+pub fn assert_kernels(contract: &Contract) {
+    let report = crate::check(&contract.subject, &contract.domain, PROPERTIES);
+    let failures: Vec<String> = report.failures.iter().map(ToString::to_string).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    let none = [report.unexamined, report.idle].concat();
+    assert!(none.is_empty(), "no kernel was compared: {none:?}");
+}
+
 fn as_meant(subject: &Subject, case: &Case) -> Outcome {
     let model = Model::initial(subject, case)?;
     let floats =
@@ -40,7 +52,7 @@ fn as_meant(subject: &Subject, case: &Case) -> Outcome {
     let wrt: Vec<&str> = wrt.iter().map(String::as_str).collect();
     let joint = model.differentiated(&wrt, case.seed)?;
     match check(subject.kernels(), &joint.graph)? {
-        0 => Err(Trouble::Skipped("no node of the graph has a kernel of the library".into())),
+        0 => Err(Trouble::Idle("no node of the graph has a kernel of the library".into())),
         _ => Ok(()),
     }
 }

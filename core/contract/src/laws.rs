@@ -37,7 +37,8 @@ pub fn declared(subject: &Subject) -> Vec<Property<'static>> {
 
 /// What a component says of itself and this host does not understand: a word of a later version, or a slip.
 pub fn unknown(subject: &Subject) -> Vec<String> {
-    let known = |name: &str| name == fer_abi::property::LAYOUT || table(name).is_some();
+    let other = [fer_abi::property::LAYOUT, fer_abi::property::KERNEL];
+    let known = |name: &str| other.contains(&name) || table(name).is_some();
     claims(subject).map(|(name, _)| name.to_owned()).filter(|name| !known(name)).collect()
 }
 

@@ -42,9 +42,13 @@ impl Thoroughness {
 
 /// What will be looked at, in order.
 pub fn plan(subject: &Subject) -> Vec<(Family, Property<'static>)> {
+    let has_kernels = subject.properties().iter().any(|p| p.name == fer_abi::property::KERNEL);
     let of = |family: Family| {
-        let claimed = if family == Family::Claims { laws::declared(subject) } else { vec![] };
-        let all: Vec<_> = family.properties(subject.kind()).iter().copied().chain(claimed).collect();
+        let all = match family {
+            Family::Kernels if !has_kernels => vec![],
+            Family::Claims => laws::declared(subject),
+            _ => family.properties(subject.kind()).to_vec(),
+        };
         all.into_iter().map(move |property| (family, property))
     };
     Family::ALL.into_iter().flat_map(of).collect()

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 
 use crate::{
     Argument, Attribute, AttributeKind, Attributes, Definition, Graph, Init, Op, Positions, Role, TensorType, Value,
-    custom::Definitions, ops,
+    custom::{Definitions, is_custom_name},
+    ops,
 };
 
 /// The longest name, and the longest text attribute, that is accepted from outside.
@@ -82,6 +83,13 @@ pub(crate) fn default_decay(ty: &TensorType) -> bool {
 /// The op of that name, of the table or one of those defined, or a message with the nearest one.
 pub(crate) fn find_op(name: &str, defined: &Definitions) -> Result<Op, String> {
     ops::lookup(name).or_else(|| defined.find(name)).ok_or_else(|| {
+        if is_custom_name(name) {
+            let hint = did_you_mean(name, defined.names());
+            return format!(
+                "{} is not defined before this: an op is made of ops that stand earlier, never of itself{hint}",
+                quoted(name)
+            );
+        }
         let known = ops::TABLE.iter().map(|def| def.name).chain(defined.names());
         format!("no op is called {}{}", quoted(name), did_you_mean(name, known))
     })

@@ -6,7 +6,9 @@ use std::{
     time::SystemTime,
 };
 
-use fer_abi::{BuildError, BuildRequest, Descriptor, Fragment, Kernel, NamedOption, NamedTensorType, OptionSpec};
+use fer_abi::{
+    BuildError, BuildRequest, Descriptor, Fragment, Kernel, NamedOption, NamedTensorType, OptionSpec, property,
+};
 
 use crate::{
     error::Fault,
@@ -128,11 +130,15 @@ impl Component {
         }
     }
 
-    /// The kernels that its library ships, for all of its components; loads the library where that has not happened yet.
+    /// The kernels that its library ships, for all of its components. Where there are any, this loads the library into this
+    /// process, since it is here that they run.
     ///
     /// # Errors
     /// A library that cannot be loaded any more, or that says something impossible of a kernel.
     pub fn kernels(&self) -> Result<Vec<Kernel>, Fault> {
+        if !self.descriptor.properties.iter().any(|p| p.name == property::KERNEL) {
+            return Ok(Vec::new());
+        }
         load::kernels(self.library.module()?)
     }
 

@@ -1,6 +1,6 @@
 //! What a library says of its kernels, checked before anybody relies on it.
 
-use fer_abi::{Kernel, device, launch};
+use fer_abi::{Attribute, Kernel, Launch, NamedAttribute, device, launch, property};
 
 /// The most kernels of a library, the longest name, and the longest source.
 const MOST: usize = 1000;
@@ -28,6 +28,20 @@ pub(crate) fn check(kernels: &[Kernel]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Kernels as a component's properties: so they cross from the child that asked for them, and need no library to be shown.
+pub(crate) fn properties(kernels: &[Kernel]) -> impl Iterator<Item = NamedAttribute> {
+    kernels.iter().map(|kernel| {
+        let adjoint = if kernel.adjoint { "_vjp" } else { "" };
+        let mut text = format!("{} {}{adjoint} {}", kernel.device, kernel.op, kernel.version);
+        if let Some(launch) = kernel.launch.as_ref().into_option() {
+            let Launch { each, threads } = launch;
+            let bytes = kernel.source.len();
+            text += &format!(": {}, for each {each}, blocks of {threads}, source of {bytes} bytes", kernel.entry);
+        }
+        NamedAttribute { name: property::KERNEL.into(), value: Attribute::Text(text.into()) }
+    })
 }
 
 fn one(kernel: &Kernel) -> Result<(), String> {
@@ -89,7 +103,7 @@ fn excerpt(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use abi_stable::std_types::ROption;
-    use fer_abi::{KernelCall, KernelFunction, Launch};
+    use fer_abi::{KernelCall, KernelFunction};
 
     use super::*;
 
@@ -130,6 +144,16 @@ mod tests {
     #[test]
     fn good_kernels_pass() {
         assert_eq!(check(&[cpu(), cuda()]), Ok(()));
+        let adjoint = Kernel { adjoint: true, ..cpu() };
+        let texts: Vec<_> = properties(&[adjoint, cuda()]).map(|p| p.value).collect();
+        let text = |text: &str| Attribute::Text(text.into());
+        assert_eq!(
+            texts,
+            [
+                text("cpu focal.terms_vjp 1"),
+                text("cuda focal.terms 1: terms, for each element, blocks of 256, source of 36 bytes"),
+            ]
+        );
     }
 
     #[test]

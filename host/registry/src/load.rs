@@ -8,7 +8,7 @@ use abi_stable::{
     library::{LibHeader, LibraryError, RootModule, RootModuleError, lib_header_from_path},
     sabi_types::VersionNumber,
 };
-use fer_abi::{BuildError, BuildRequest, Descriptor, Fragment, Kernel, PluginModule_Ref};
+use fer_abi::{BuildError, BuildRequest, Descriptor, Fragment, Kernel, PluginModule_Ref, property};
 
 use crate::{error::Fault, kernels, older, validate};
 
@@ -62,10 +62,15 @@ pub(crate) fn load(path: &Path) -> Result<Module, Fault> {
     header.init_root_module().map(Module::V0_1).map_err(|error| fault(&error))
 }
 
-/// Asks a loaded library for its components and checks what it says.
+/// Asks a loaded library for its components and checks what it says; its kernels are properties of each.
 pub(crate) fn describe(module: Module) -> Result<Vec<Descriptor>, Fault> {
-    let descriptors = module.descriptors();
+    let mut descriptors = module.descriptors();
     validate::check(&descriptors).map_err(Fault::new)?;
+    let kernels = kernels(module)?;
+    for descriptor in &mut descriptors {
+        descriptor.properties.retain(|p| p.name != property::KERNEL);
+        descriptor.properties.extend(kernels::properties(&kernels));
+    }
     Ok(descriptors)
 }
 

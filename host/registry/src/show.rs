@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     component::Component,
-    info::{ComponentInfo, ValueInfo},
+    info::{ComponentInfo, PropertyInfo, ValueInfo},
     spec::bounds,
 };
 
@@ -59,13 +59,15 @@ fn page(report: &ComponentReport, options: &[OptionSpec], library: &Path) -> Str
         options => table(&mut text, options),
     }
     claims(&mut text, about);
+    kernels(&mut text, about);
     text
 }
 
 /// What `plugin check` holds the component to besides what its kind must do.
 fn claims(text: &mut String, about: &ComponentInfo) {
-    // How weights are spelled is no claim, and long.
-    let claims: Vec<_> = about.properties.iter().filter(|property| property.name != property::LAYOUT).collect();
+    // How weights are spelled is no claim, and long; kernels have a list of their own.
+    let other = [property::LAYOUT, property::KERNEL];
+    let claims: Vec<_> = about.properties.iter().filter(|p| !other.contains(&p.name.as_str())).collect();
     if !claims.is_empty() {
         text.push_str("\nclaims (fer-host plugin check)\n");
     }
@@ -75,6 +77,25 @@ fn claims(text: &mut String, about: &ComponentInfo) {
             ValueInfo::Text(said) => writeln!(text, "    {}: {said}", claim.name),
             other => writeln!(text, "    {}: {other:?}", claim.name),
         };
+    }
+}
+
+/// The library's kernels for ops of its own, and which of them run.
+fn kernels(text: &mut String, about: &ComponentInfo) {
+    let kernel = |p: &PropertyInfo| match &p.value {
+        ValueInfo::Text(said) if p.name == property::KERNEL => Some(said.clone()),
+        _ => None,
+    };
+    let kernels: Vec<String> = about.properties.iter().filter_map(kernel).collect();
+    if kernels.is_empty() {
+        return;
+    }
+    text.push_str("\nkernels of the library (device, op, version)\n");
+    for kernel in &kernels {
+        let _ = writeln!(text, "    {kernel}");
+    }
+    if kernels.iter().any(|k| k.starts_with("cuda ")) {
+        text.push_str("    those for cuda are carried only: this fer-host has no engine that runs them\n");
     }
 }
 
@@ -213,6 +234,19 @@ mod tests {
              claims (fer-host plugin check)\n    keeps_constants\n    output_size: square of size\n"
         );
         assert!(page(&report, &[], &report.library).contains("\nno options\n\nclaims"));
+        let mut with = report.clone();
+        let text = |said: &str| PropertyInfo { name: "kernel".into(), value: ValueInfo::Text(said.into()) };
+        with.component.properties =
+            vec![text("cpu a.b 1"), text("cuda a.b 1: f, for each row, blocks of 64, source of 9 bytes")];
+        let shown = page(&with, &[], &report.library);
+        assert!(
+            shown.ends_with(
+                "\nkernels of the library (device, op, version)\n    cpu a.b 1\n    \
+                 cuda a.b 1: f, for each row, blocks of 64, source of 9 bytes\n    \
+                 those for cuda are carried only: this fer-host has no engine that runs them\n"
+            ),
+            "{shown}"
+        );
         assert_eq!(wrap("a bb ccc", 4), ["a bb", "ccc"]);
     }
 }

@@ -18,6 +18,9 @@ pub(super) fn advice(property: &str) -> &'static str {
         }
         "a graph survives text and the plugin boundary" => "use names that are words, and finite attributes",
         "its claims can be read" => "correct the claim: docs/plugin-check.md lists their words",
+        "kernels compute what their ops mean" => {
+            "correct the kernel, or the op's body: the body is what is differentiated and what every other engine computes"
+        }
         "the signature is that of its kind" => {
             "declare the offered inputs alone, give the output of the kind, update no state in evaluation"
         }

@@ -24,9 +24,19 @@ pub fn inside(library: &Path, kind: &str, id: &str, request: &Request) -> Result
     end_with_the_parent();
     let registry = Registry::scan(&SearchPath::of([library]), &Probe::Off);
     let component = registry.get(kind, id).map_err(|e| Failure::new(e.to_string()).help(e.help))?;
-    let said =
-        Said { library: library.to_owned(), kind: kind.to_owned(), id: id.to_owned(), property: RefCell::default() };
-    examine(&subject(component), &request.how(), &said);
+    let (kernels, fault) = match component.kernels() {
+        Ok(kernels) => (kernels, None),
+        Err(fault) => (vec![], Some(fault.reason)),
+    };
+    let said = Said {
+        library: library.to_owned(),
+        kind: kind.to_owned(),
+        id: id.to_owned(),
+        property: RefCell::default(),
+        fault,
+    };
+    let subject = subject(component).with_kernels(&library.display().to_string(), &kernels);
+    examine(&subject, &request.how(), &said);
     say(&Message::Done);
     Ok(())
 }
@@ -46,6 +56,8 @@ struct Said {
     kind: String,
     id: String,
     property: RefCell<String>,
+    /// Why the library's kernels cannot be had.
+    fault: Option<String>,
 }
 
 impl Said {
@@ -68,6 +80,12 @@ impl Watch for Said {
 
     fn ends(&self, family: Family, property: &str, verdict: &Verdict) {
         let outcome = match verdict {
+            _ if family == Family::Kernels && self.fault.is_some() => Outcome::Failed(Box::new(Failed {
+                message: self.fault.clone().unwrap_or_default(),
+                case: String::new(),
+                reproduction: String::new(),
+                shrunk: true,
+            })),
             Verdict::Held(cases) => Outcome::Ok { cases: *cases },
             Verdict::Broken(broken) => Outcome::Failed(Box::new(Failed {
                 message: broken.message.clone(),

@@ -201,7 +201,9 @@ pub fn reproduce(
     gradients: bool,
 ) -> Result<Reproduced> {
     let builder = component.clone();
-    let subject = Subject::new(component.descriptor().clone(), move |request| builder.build(request));
+    let kernels = component.kernels().map_err(|fault| Failure::new(fault.reason))?;
+    let subject = Subject::new(component.descriptor().clone(), move |request| builder.build(request))
+        .with_kernels(&component.library().display().to_string(), &kernels);
     let property = reproduction.property.as_ref().map(|name| again(&subject, &reproduction.case, name)).transpose()?;
     // What a property of building looks at may be too large to be run, and may not be built at all.
     let building =

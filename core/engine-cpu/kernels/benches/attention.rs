@@ -7,7 +7,11 @@ mod support;
 use std::fmt;
 
 use divan::{Bencher, counter::ItemsCount};
-use fer_cpu_kernels::attention::{self, BiasGradient, Gradients, Heads, HeadsMut, Shape};
+use fer_cpu_kernels::{
+    attention::{self, BiasGradient, Gradients, Heads, HeadsMut, Shape},
+    product::Factors,
+    simd::Isa,
+};
 
 use support::{Numbers, On, on_every};
 
@@ -48,6 +52,31 @@ const CASES: [Case; 11] = [
     case("xcit at 448, batch 8", [8, 4], [48, 48, 3136, 0]),
     case("class token, batch 64", [64, 8], [1, 197, 48, 0]),
 ];
+
+/// An attention whose products have factors of one kind.
+#[derive(Clone, Copy)]
+struct With {
+    case: Case,
+    factors: Factors,
+}
+
+impl fmt::Display for With {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let factors = match self.factors {
+            Factors::F32 => "f32",
+            Factors::Bf16 => "bf16",
+        };
+        write!(f, "{}, {factors}", self.case)
+    }
+}
+
+fn cases() -> Vec<On<With>> {
+    let mut all = on_every(CASES.map(|case| With { case, factors: Factors::F32 }));
+    for case in CASES.map(|case| With { case, factors: Factors::Bf16 }) {
+        all.extend(Isa::available().map(|isa| On { case, isa }));
+    }
+    all
+}
 
 fn main() {
     support::run();
@@ -109,19 +138,19 @@ impl Layout {
     }
 }
 
-#[divan::bench(args = on_every(CASES))]
-fn forward(bencher: Bencher<'_, '_>, on: &On<Case>) {
-    let layout = Layout::new(on.case);
+#[divan::bench(args = cases())]
+fn forward(bencher: Bencher<'_, '_>, on: &On<With>) {
+    let layout = Layout::new(on.case.case);
     let ([q, k, v], mut out) = (layout.operands(), layout.result());
     bencher.counter(ItemsCount::new(layout.shape.flops())).bench_local(|| {
         let out = HeadsMut::new(&mut out, &layout.starts[3], layout.strides[1]);
-        attention::forward(on.isa, layout.shape, layout.scale, q, k, v, layout.bias(), out);
+        attention::forward(on.isa, on.case.factors, layout.shape, layout.scale, q, k, v, layout.bias(), out);
     });
 }
 
-#[divan::bench(args = on_every(CASES))]
-fn backward(bencher: Bencher<'_, '_>, on: &On<Case>) {
-    let layout = Layout::new(on.case);
+#[divan::bench(args = cases())]
+fn backward(bencher: Bencher<'_, '_>, on: &On<With>) {
+    let layout = Layout::new(on.case.case);
     let ([q, k, v], grad) = (layout.operands(), layout.result());
     let (mut dq, mut dk) = (Numbers::new(layout.q.len()), Numbers::new(layout.k.len()));
     let (mut dv, mut db) = (Numbers::new(layout.v.len()), Numbers::new(layout.bias.len()));
@@ -136,6 +165,17 @@ fn backward(bencher: Bencher<'_, '_>, on: &On<Case>) {
             bias: layout.bias().map(|_| bias),
         };
         let grad_out = Heads { data: &grad, starts: out_starts, stride: out_stride };
-        attention::backward(on.isa, layout.shape, layout.scale, q, k, v, layout.bias(), grad_out, gradients);
+        attention::backward(
+            on.isa,
+            on.case.factors,
+            layout.shape,
+            layout.scale,
+            q,
+            k,
+            v,
+            layout.bias(),
+            grad_out,
+            gradients,
+        );
     });
 }

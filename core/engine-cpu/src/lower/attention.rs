@@ -37,12 +37,12 @@ impl Lowering<'_> {
         let (shape, scale) = (self.attention_shape(node), node.attributes.float("scale") as f32);
         let inputs = self.attention_inputs(node);
         let out = self.result_matrices(node.results[0], shape.count);
-        let isa = self.isa();
+        let (isa, factors) = (self.isa(), self.options.factors);
         let reads: Vec<BufferId> = inputs.iter().map(|m| m.buffer).collect();
         self.emit(reads, [out.buffer], move |a| {
             let bias = inputs.get(3).map(|m| m.heads(a.read(3)));
             let [q, k, v] = [0, 1, 2].map(|i| inputs[i].heads(a.read(i)));
-            attention::forward(isa, shape, scale, q, k, v, bias, out.heads_mut(a, 0));
+            attention::forward(isa, factors, shape, scale, q, k, v, bias, out.heads_mut(a, 0));
         });
     }
 
@@ -51,7 +51,7 @@ impl Lowering<'_> {
         let forward = node.operands.len() - 1;
         let mut inputs = self.attention_inputs(node);
         let cotangent = self.matrices(node.operands[forward], shape.count);
-        let isa = self.isa();
+        let (isa, factors) = (self.isa(), self.options.factors);
         let mut results: [Option<(usize, Matrices)>; 4] = [None, None, None, None];
         let mut writes = vec![];
         for (&result, operand) in node.results.iter().zip(node.attributes.sizes("wrt")) {
@@ -80,7 +80,7 @@ impl Lowering<'_> {
                 stride: m.stride,
             });
             let gradients = Gradients { q: dq, k: dk, v: dv, bias: bias_gradient };
-            attention::backward(isa, shape, scale, q, k, v, bias, given, gradients);
+            attention::backward(isa, factors, shape, scale, q, k, v, bias, given, gradients);
         });
     }
 

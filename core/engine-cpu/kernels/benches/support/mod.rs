@@ -20,7 +20,7 @@ impl<T: fmt::Display> fmt::Display for On<T> {
     }
 }
 
-/// Each case with every instruction set that this machine has. Instructions for bfloat16 are left out: only products and convolutions
+/// Each case with every instruction set that this machine has. Instructions for bfloat16 are left out: only products, convolutions and attention
 /// with such factors have them, to all others they are plain AVX-512.
 pub fn on_every<T: Copy>(cases: impl IntoIterator<Item = T>) -> Vec<On<T>> {
     let isas = || Isa::available().filter(|&isa| isa != Isa::Avx512Bf16);

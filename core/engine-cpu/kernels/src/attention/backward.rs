@@ -1,6 +1,6 @@
 //! The gradients: who computes what, and the sums over several.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, marker::PhantomData};
 
 use rayon::prelude::*;
 
@@ -11,6 +11,7 @@ use super::{
     pack,
 };
 use crate::{
+    factors::Kind,
     shared::{Scratch, SharedMut},
     simd::{Isa, Kernel, Simd},
 };
@@ -20,21 +21,23 @@ const FEW: usize = 16;
 /// Sums of the gradient of the bias that are kept side by side, about.
 const SUMS: usize = 32;
 
-pub fn run(isa: Isa, inputs: &Inputs<'_>, grad_out: Heads<'_>, gradients: Gradients<'_>) {
-    isa.run(Backward { inputs, grad_out, gradients });
+pub fn run<K: Kind>(isa: Isa, inputs: &Inputs<'_>, grad_out: Heads<'_>, gradients: Gradients<'_>) {
+    isa.run(Backward::<K> { inputs, grad_out, gradients, kind: PhantomData });
 }
 
-struct Backward<'a, 'b> {
+struct Backward<'a, 'b, K> {
     inputs: &'a Inputs<'a>,
     grad_out: Heads<'a>,
     gradients: Gradients<'b>,
+    kind: PhantomData<K>,
 }
 
-impl Kernel for Backward<'_, '_> {
+impl<K: Kind> Kernel for Backward<'_, '_, K> {
     type Output = ();
+    const BF16: bool = K::BF16;
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Backward { inputs, grad_out, gradients: Gradients { q, k, v, bias } } = self;
+        let Backward { inputs, grad_out, gradients: Gradients { q, k, v, bias }, .. } = self;
         let shape = inputs.shape;
         let plan = match &bias {
             Some(bias) => Plan::by_bias(bias),
@@ -70,7 +73,7 @@ impl Kernel for Backward<'_, '_> {
         (0..plan.count() * parts).into_par_iter().for_each(|i| {
             let (run, part) = (i / parts, i % parts);
             let rows = part * rows..shape.queries.min((part + 1) * rows);
-            S::ISA.run(Matrices { job: &job, run, members: plan.members(run), part, rows });
+            S::ISA.run(Matrices::<K> { job: &job, run, members: plan.members(run), part, rows, kind: PhantomData });
         });
 
         if cut {

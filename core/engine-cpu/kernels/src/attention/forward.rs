@@ -1,20 +1,21 @@
 //! The result.
 
-use std::ops::Range;
+use std::{marker::PhantomData, ops::Range};
 
 use rayon::prelude::*;
 
 use super::{
     HeadsMut, Inputs, Shape,
     ahead::Ahead,
-    block_rows, pack,
-    product::{Target, WIDTH, contract, outer},
+    block_rows,
+    pack::{self, Source},
+    product::{Lefts, Packed, Target, WIDTH, contract, outer, words_room},
     softmax,
 };
 use crate::{
+    factors::Kind,
     shared::Scratch,
     simd::{Isa, Kernel, Simd},
-    tile::Left,
 };
 
 /// From so many matrices on, each is computed by one thread.
@@ -22,7 +23,7 @@ const MANY: usize = 64;
 /// Operations of a task, about.
 const TASK_FLOPS: u64 = 4 << 20;
 
-pub fn run(isa: Isa, inputs: &Inputs<'_>, out: &HeadsMut<'_>) {
+pub fn run<K: Kind>(isa: Isa, inputs: &Inputs<'_>, out: &HeadsMut<'_>) {
     let shape = inputs.shape;
     if shape.count == 0 || shape.queries == 0 {
         return;
@@ -34,14 +35,14 @@ pub fn run(isa: Isa, inputs: &Inputs<'_>, out: &HeadsMut<'_>) {
         (0..shape.count * blocks).into_par_iter().for_each(|i| {
             let (index, first) = (i / blocks, i % blocks * rows);
             let rows = first..shape.queries.min(first + rows);
-            isa.run(Matrices { inputs, out, indices: index..index + 1, rows });
+            isa.run(Matrices::<K> { inputs, out, indices: index..index + 1, rows, kind: PhantomData });
         });
         return;
     }
     let each = matrices_of_a_task(shape);
     (0..shape.count.div_ceil(each)).into_par_iter().for_each(|task| {
         let indices = task * each..shape.count.min((task + 1) * each);
-        isa.run(Matrices { inputs, out, indices, rows: 0..shape.queries });
+        isa.run(Matrices::<K> { inputs, out, indices, rows: 0..shape.queries, kind: PhantomData });
     });
 }
 
@@ -52,24 +53,29 @@ pub fn matrices_of_a_task(shape: Shape) -> usize {
 }
 
 /// Some rows of some matrices.
-struct Matrices<'a> {
+struct Matrices<'a, K> {
     inputs: &'a Inputs<'a>,
     out: &'a HeadsMut<'a>,
     indices: Range<usize>,
     rows: Range<usize>,
+    kind: PhantomData<K>,
 }
 
-impl Kernel for Matrices<'_> {
+impl<K: Kind> Kernel for Matrices<'_, K> {
     type Output = ();
+    const BF16: bool = K::BF16;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Matrices { inputs, out, indices, rows } = self;
+        let Matrices { inputs, out, indices, rows, .. } = self;
         let shape = inputs.shape;
         let (block, stride) = (block_rows(shape), pack::stride::<S>(shape.keys));
         let mut keys = Scratch::new(shape.width.min(WIDTH) * stride);
         let mut values = Scratch::new(shape.keys * pack::stride::<S>(shape.value_width.min(WIDTH)));
         let mut weights = Scratch::new(block * stride);
         let mut factors = Scratch::new(block);
+        let wide = shape.width.min(WIDTH);
+        let room = words_room::<K, S>(block.max(shape.keys), wide).max(words_room::<K, S>(block, shape.keys));
+        let mut words = Scratch::new(room);
         for index in indices {
             // Tasks are taken one after the other, mostly.
             let next = Some(index + 1).filter(|&next| next < shape.count);
@@ -86,15 +92,9 @@ impl Kernel for Matrices<'_> {
                 let fresh = first == rows.start;
                 // SAFETY: the matrices have been checked, and the scratch has room for a block; nobody else writes these rows.
                 unsafe {
-                    outer(
-                        s,
-                        inputs.scale,
-                        inputs.queries(index, first, count),
-                        inputs.keys(index),
-                        fresh,
-                        &mut keys,
-                        &mut weights,
-                    );
+                    let packed = Packed { right: &mut keys, words: &mut words };
+                    let queries = inputs.queries(index, first, count);
+                    outer::<K, S>(s, inputs.scale, queries, inputs.keys(index), fresh, packed, &mut weights);
                     weigh(s, inputs, index, (first, count), &mut ahead, &mut weights, &mut factors);
                     let target = Target {
                         data: out.row(index, first),
@@ -103,8 +103,9 @@ impl Kernel for Matrices<'_> {
                         factor_step: 1,
                         add: false,
                     };
-                    let left = Left { data: weights.as_ptr(), row: stride, step: 1 };
-                    contract(s, count, left, inputs.values(index), fresh, &mut values, target);
+                    let left = Source { data: weights.as_ptr(), stride, rows: count, columns: shape.keys };
+                    let packed = Packed { right: &mut values, words: &mut words };
+                    contract::<K, S>(s, Lefts::Plain(left), inputs.values(index), fresh, packed, target);
                 }
             }
         }

@@ -1,18 +1,19 @@
 //! The gradients of some rows of some matrices.
 
-use std::ops::Range;
+use std::{marker::PhantomData, ops::Range};
 
 use super::{
     Heads, HeadsMut, Inputs,
     ahead::Ahead,
-    block_rows, pack,
-    product::{Target, WIDTH, contract, outer},
+    block_rows,
+    pack::{self, Source},
+    product::{Lefts, Packed, Target, WIDTH, contract, outer, words_room},
     softmax,
 };
 use crate::{
+    factors::Kind,
     shared::{Scratch, SharedMut},
     simd::{Kernel, Simd},
-    tile::Left,
 };
 
 /// What all tasks share.
@@ -32,19 +33,21 @@ pub struct Job<'a> {
 }
 
 /// Rows `rows` of the matrices that `members` has in its lower halves. Nobody else has the same run and part.
-pub struct Matrices<'a> {
+pub struct Matrices<'a, K> {
     pub job: &'a Job<'a>,
     pub run: usize,
     pub members: &'a [u64],
     pub part: usize,
     pub rows: Range<usize>,
+    pub kind: PhantomData<K>,
 }
 
-impl Kernel for Matrices<'_> {
+impl<K: Kind> Kernel for Matrices<'_, K> {
     type Output = ();
+    const BF16: bool = K::BF16;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Matrices { job, run, members, part, rows } = self;
+        let Matrices { job, run, members, part, rows, .. } = self;
         let shape = job.inputs.shape;
         let block = block_rows(shape);
         let stride = pack::stride::<S>(shape.keys);
@@ -56,6 +59,10 @@ impl Kernel for Matrices<'_> {
             ),
             weights: Scratch::new(block * stride),
             grads: Scratch::new(block * stride),
+            words: Scratch::new(
+                words_room::<K, S>(block.max(shape.keys), shape.width.max(shape.value_width).min(WIDTH))
+                    .max(words_room::<K, S>(block, shape.keys)),
+            ),
         };
         let index = |member: &u64| (member & 0xffff_ffff) as usize;
         for (n, member) in members.iter().enumerate() {
@@ -80,7 +87,7 @@ impl Kernel for Matrices<'_> {
                 let step = Step { index, first, count, fresh: first == rows.start, biases, add: n > 0 };
                 // SAFETY: the matrices have been checked; this task alone has these rows of dq and of the bias' sums, and these
                 // sums of dk and dv.
-                unsafe { gradients(s, job, &step, part, &mut ahead, &mut scratch) };
+                unsafe { gradients::<K, S>(s, job, &step, part, &mut ahead, &mut scratch) };
             }
         }
     }
@@ -108,22 +115,33 @@ struct Pieces {
     /// Probabilities, and their gradients.
     weights: Scratch,
     grads: Scratch,
+    /// Factors that are rounded, before and after they are turned.
+    words: Scratch,
 }
 
 /// # Safety
 /// The matrices have been checked; nobody else has these rows, or this part.
 #[inline(always)]
-unsafe fn gradients<S: Simd>(s: S, job: &Job<'_>, step: &Step, part: usize, ahead: &mut [Ahead], scratch: &mut Pieces) {
+unsafe fn gradients<K: Kind, S: Simd>(
+    s: S,
+    job: &Job<'_>,
+    step: &Step,
+    part: usize,
+    ahead: &mut [Ahead],
+    scratch: &mut Pieces,
+) {
     let inputs = job.inputs;
     let Step { index, first, count, fresh, biases, add } = *step;
-    let Pieces { keys, values, plain, weights, grads } = scratch;
+    let Pieces { keys, values, plain, weights, grads, words } = scratch;
     let (shape, stride) = (inputs.shape, pack::stride::<S>(inputs.shape.keys));
     // SAFETY: the caller's promises; the scratch has room for a block.
     unsafe {
         let queries = inputs.queries(index, first, count);
         let given = job.grad_out.rows(index, (first, count), shape.value_width);
-        outer(s, inputs.scale, queries, inputs.keys(index), fresh, keys, weights);
-        outer(s, 1.0, given, inputs.values(index), fresh, values, grads);
+        let packed = Packed { right: keys, words };
+        outer::<K, S>(s, inputs.scale, queries, inputs.keys(index), fresh, packed, weights);
+        let packed = Packed { right: values, words };
+        outer::<K, S>(s, 1.0, given, inputs.values(index), fresh, packed, grads);
         for i in 0..count {
             ahead.iter_mut().for_each(Ahead::wish);
             let (row, grad) = (weights.as_mut_ptr().add(i * stride), grads.as_mut_ptr().add(i * stride));
@@ -134,8 +152,8 @@ unsafe fn gradients<S: Simd>(s: S, job: &Job<'_>, step: &Step, part: usize, ahea
 
         if let Some(to) = job.v {
             let target = Target { add: !fresh, ..sums::<S>(job, to, &job.value_sums, index, part, shape.value_width) };
-            let left = Left { data: weights.as_ptr(), row: 1, step: stride };
-            contract(s, shape.keys, left, given, true, plain, target);
+            let left = Source { data: weights.as_ptr(), stride, rows: count, columns: shape.keys };
+            contract::<K, S>(s, Lefts::Turned(left), given, true, Packed { right: plain, words }, target);
         }
         if let Some(to) = job.q {
             let target = Target {
@@ -145,14 +163,15 @@ unsafe fn gradients<S: Simd>(s: S, job: &Job<'_>, step: &Step, part: usize, ahea
                 factor_step: 0,
                 add: false,
             };
-            let left = Left { data: grads.as_ptr(), row: stride, step: 1 };
-            contract(s, count, left, inputs.keys(index), true, plain, target);
+            let left = Source { data: grads.as_ptr(), stride, rows: count, columns: shape.keys };
+            let packed = Packed { right: plain, words };
+            contract::<K, S>(s, Lefts::Plain(left), inputs.keys(index), true, packed, target);
         }
         if let Some(to) = job.k {
             let target = sums::<S>(job, to, &job.key_sums, index, part, shape.width);
             let target = Target { add: !fresh, factors: &inputs.scale, ..target };
-            let left = Left { data: grads.as_ptr(), row: 1, step: stride };
-            contract(s, shape.keys, left, queries, true, plain, target);
+            let left = Source { data: grads.as_ptr(), stride, rows: count, columns: shape.keys };
+            contract::<K, S>(s, Lefts::Turned(left), queries, true, Packed { right: plain, words }, target);
         }
     }
 }

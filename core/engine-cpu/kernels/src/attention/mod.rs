@@ -17,7 +17,10 @@ pub use heads::{Heads, HeadsMut};
 
 use pack::Source;
 
-use crate::simd::Isa;
+use crate::{
+    factors::{Exact, Factors, Rounded},
+    simd::Isa,
+};
 
 /// The sizes of an attention: `count` independent ones of `queries` rows and `keys` columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,9 @@ impl Shape {
 /// `out_i = softmax(scale * q_i k_i^T + bias_i) v_i` for each of `shape.count` matrices: q is `[queries, width]`, k `[keys, width]`,
 /// v `[keys, value_width]`, bias `[queries, keys]`, out `[queries, value_width]`.
 ///
+/// Of factors that are rounded, so are the exponentials before they meet v, and in the gradient the probabilities and their gradients;
+/// the softmax itself is of `f32`.
+///
 /// A bias of -infinity excludes a key; a row without any other key is NaN, as it is in the formula.
 ///
 /// # Panics
@@ -51,6 +57,7 @@ impl Shape {
 #[allow(clippy::too_many_arguments, reason = "the operands of the operation")]
 pub fn forward(
     isa: Isa,
+    factors: Factors,
     shape: Shape,
     scale: f32,
     q: Heads<'_>,
@@ -61,7 +68,10 @@ pub fn forward(
 ) {
     let inputs = Inputs::new(shape, scale, q, k, v, bias);
     out.check(shape.count, shape.queries, shape.value_width, "out");
-    forward::run(isa, &inputs, &out);
+    match factors {
+        Factors::F32 => forward::run::<Exact>(isa, &inputs, &out),
+        Factors::Bf16 => forward::run::<Rounded>(isa, &inputs, &out),
+    }
 }
 
 /// What is wanted of a gradient; each matrix that is named is overwritten.
@@ -93,6 +103,7 @@ pub struct BiasGradient<'a> {
 #[allow(clippy::too_many_arguments, reason = "the operands of the operation")]
 pub fn backward(
     isa: Isa,
+    factors: Factors,
     shape: Shape,
     scale: f32,
     q: Heads<'_>,
@@ -114,7 +125,10 @@ pub fn backward(
             heads.check(count, rows, columns, name);
         }
     }
-    backward::run(isa, &inputs, grad_out, gradients);
+    match factors {
+        Factors::F32 => backward::run::<Exact>(isa, &inputs, grad_out, gradients),
+        Factors::Bf16 => backward::run::<Rounded>(isa, &inputs, grad_out, gradients),
+    }
 }
 
 /// Operands that have been checked.

@@ -1,6 +1,7 @@
 //! Copies of matrices as tiles read them: rows of whole vectors, zeros behind the last column.
 
 use crate::{
+    factors::Kind,
     simd::Simd,
     square::{SQUARE, square},
     tile::Right,
@@ -73,4 +74,68 @@ pub unsafe fn transpose<S: Simd>(s: S, from: Source, to: *mut f32) -> Right {
         }
     }
     Right { data: to, stride }
+}
+
+/// Each row as words of consecutive columns, zeros behind the last; rows of whole vectors, [`stride`] of their words apart.
+///
+/// # Safety
+/// `from` is valid for its rows, `to` for as many rows of words.
+#[inline(always)]
+pub unsafe fn words_along<K: Kind, S: Simd>(s: S, from: Source, to: *mut f32) -> Source {
+    let words = K::words::<S>(from.columns);
+    let stride = stride::<S>(words);
+    let steps = K::steps::<S>();
+    // SAFETY: the caller's promises; of each row no more is read than there is.
+    unsafe {
+        for i in 0..from.rows {
+            let (source, to) = (from.data.add(i * from.stride), to.add(i * stride));
+            for word in (0..words).step_by(S::LANES) {
+                let at = word * steps;
+                let first = some(s, source, at, from.columns);
+                let second = if steps == 2 { some(s, source, at + S::LANES, from.columns) } else { s.splat(0.0) };
+                s.store(to.add(word), K::along(s, first, second));
+            }
+        }
+    }
+    Source { data: to, stride, rows: from.rows, columns: words }
+}
+
+/// Words of rows that follow each other, zeros below the last: as many rows of words as the steps take, [`stride`] of the columns
+/// apart, in whole vectors.
+///
+/// # Safety
+/// As for [`words_along`].
+#[inline(always)]
+pub unsafe fn words_across<K: Kind, S: Simd>(s: S, from: Source, to: *mut f32) -> Right {
+    let stride = stride::<S>(from.columns);
+    let steps = K::steps::<S>();
+    // SAFETY: the caller's promises; of each row no more is read than there is.
+    unsafe {
+        for word in 0..K::words::<S>(from.rows) {
+            let row = word * steps;
+            let (source, to) = (from.data.add(row * from.stride), to.add(word * stride));
+            let pair = steps == 2 && row + 1 < from.rows;
+            for j in (0..from.columns).step_by(S::LANES) {
+                let second = if pair { some(s, source.add(from.stride), j, from.columns) } else { s.splat(0.0) };
+                s.store(to.add(j), K::across(s, some(s, source, j, from.columns), second));
+            }
+        }
+    }
+    Right { data: to, stride }
+}
+
+/// A vector of a row from column `at` on, zeros behind the last of `columns`.
+///
+/// # Safety
+/// `row` is valid for `columns`.
+#[inline(always)]
+unsafe fn some<S: Simd>(s: S, row: *const f32, at: usize, columns: usize) -> S::F {
+    // SAFETY: within the row.
+    unsafe {
+        match columns.saturating_sub(at) {
+            0 => s.splat(0.0),
+            left if left >= S::LANES => s.load(row.add(at)),
+            left => s.load_first(row.add(at), left),
+        }
+    }
 }

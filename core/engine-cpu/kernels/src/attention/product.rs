@@ -1,8 +1,11 @@
 //! Products of packed pieces. The tiles are those of [`crate::tile`], but more shapes of them: the matrices here are so small that
 //! a tile of few rows at the end would cost what the others gain.
 
+use std::marker::PhantomData;
+
 use super::pack::{self, Source};
 use crate::{
+    factors::Kind,
     simd::{Kernel, Simd},
     tile::{Left, Right},
 };
@@ -17,52 +20,115 @@ fn pieces(width: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..width.max(1)).step_by(WIDTH).map(move |from| (from, WIDTH.min(width - from)))
 }
 
+/// Room for the sides of a product, packed.
+pub struct Packed<'a> {
+    /// The right side.
+    pub right: &'a mut [f32],
+    /// Words of a side whose factors are rounded, before they are turned; and those of the left side. Empty for exact factors.
+    pub words: &'a mut [f32],
+}
+
+/// What [`Packed::words`] must hold for products of matrices of so many rows and columns; rows and columns may change places.
+pub fn words_room<K: Kind, S: Simd>(rows: usize, columns: usize) -> usize {
+    let (rows, columns) = (rows.next_multiple_of(2), columns.next_multiple_of(2));
+    if K::BF16 { (rows * pack::stride::<S>(columns)).max(columns * pack::stride::<S>(rows)) } else { 0 }
+}
+
 /// `factor * a b^T` to `to`, rows of whole vectors [`pack::stride`] apart.
 ///
 /// # Safety
-/// Both sides are valid; `packed` has room for `b`, `to` for the product. `packed` is as the last call for this `b` left it, unless
-/// `fresh`.
+/// Both sides are valid; `packed` has room for `b`, and for the words of either side, `to` for the product. What is packed of the right
+/// side is as the last call for this `b` left it, unless `fresh`.
 #[inline(always)]
-pub unsafe fn outer<S: Simd>(s: S, factor: f32, a: Source, b: Source, fresh: bool, packed: &mut [f32], to: &mut [f32]) {
+pub unsafe fn outer<K: Kind, S: Simd>(
+    s: S,
+    factor: f32,
+    a: Source,
+    b: Source,
+    fresh: bool,
+    packed: Packed<'_>,
+    to: &mut [f32],
+) {
     let stride = pack::stride::<S>(b.rows);
     let extent = Extent { rows: a.rows, columns: b.rows.next_multiple_of(S::LANES), depth: 0 };
+    let Packed { right, words } = packed;
+    let again = fresh || b.columns > WIDTH;
     for (from, depth) in pieces(b.columns) {
         // SAFETY: the caller's promises.
         unsafe {
-            let right = match fresh || b.columns > WIDTH {
-                true => pack::transpose(s, Source { data: b.data.add(from), columns: depth, ..b }, packed.as_mut_ptr()),
-                false => Right { data: packed.as_ptr(), stride },
+            let mut a = Source { data: a.data.add(from), columns: depth, ..a };
+            let mut b = Source { data: b.data.add(from), columns: depth, ..b };
+            let right = if again {
+                if K::BF16 {
+                    b = pack::words_along::<K, S>(s, b, words.as_mut_ptr());
+                }
+                pack::transpose(s, b, right.as_mut_ptr())
+            } else {
+                Right { data: right.as_ptr(), stride }
             };
-            let left = Left { data: a.data.add(from), row: a.stride, step: 1 };
+            if K::BF16 {
+                a = pack::words_along::<K, S>(s, a, words.as_mut_ptr());
+            }
+            let left = Left { data: a.data, row: a.stride, step: 1 };
             let target = Target { data: to.as_mut_ptr(), stride, factors: &factor, factor_step: 0, add: from > 0 };
-            multiply(s, Extent { depth, ..extent }, left, right, target);
+            multiply::<K, S>(s, Extent { depth: K::words::<S>(depth), ..extent }, left, right, target);
         }
     }
 }
 
-/// `left right` to `target`, with `rows` rows, contracting the rows of `right`.
+/// The left side of [`contract`].
+#[derive(Clone, Copy)]
+pub enum Lefts {
+    /// The matrix.
+    Plain(Source),
+    /// The matrix with its axes exchanged.
+    Turned(Source),
+}
+
+/// `left right` to `target`, contracting the rows of `right`.
 ///
 /// # Safety
 /// As for [`outer`].
 #[inline(always)]
-pub unsafe fn contract<S: Simd>(
+pub unsafe fn contract<K: Kind, S: Simd>(
     s: S,
-    rows: usize,
-    left: Left,
+    left: Lefts,
     right: Source,
     fresh: bool,
-    packed: &mut [f32],
+    packed: Packed<'_>,
     target: Target,
 ) {
+    let Packed { right: to, words } = packed;
+    // SAFETY: the caller's promises.
+    let (left, rows) = unsafe {
+        match left {
+            Lefts::Plain(m) => {
+                let words = if K::BF16 { pack::words_along::<K, S>(s, m, words.as_mut_ptr()) } else { m };
+                (Left { data: words.data, row: words.stride, step: 1 }, m.rows)
+            }
+            Lefts::Turned(m) => {
+                let (data, stride) = match K::BF16 {
+                    true => {
+                        let words = pack::words_across::<K, S>(s, m, words.as_mut_ptr());
+                        (words.data, words.stride)
+                    }
+                    false => (m.data, m.stride),
+                };
+                (Left { data, row: 1, step: stride }, m.columns)
+            }
+        }
+    };
     for (from, columns) in pieces(right.columns) {
         // SAFETY: the caller's promises.
         unsafe {
+            let piece = Source { data: right.data.add(from), columns, ..right };
             let packed = match fresh || right.columns > WIDTH {
-                true => pack::copy(s, Source { data: right.data.add(from), columns, ..right }, packed.as_mut_ptr()),
-                false => Right { data: packed.as_ptr(), stride: pack::stride::<S>(columns) },
+                true if K::BF16 => pack::words_across::<K, S>(s, piece, to.as_mut_ptr()),
+                true => pack::copy(s, piece, to.as_mut_ptr()),
+                false => Right { data: to.as_ptr(), stride: pack::stride::<S>(columns) },
             };
             let target = Target { data: target.data.add(from), ..target };
-            multiply(s, Extent { rows, columns, depth: right.rows }, left, packed, target);
+            multiply::<K, S>(s, Extent { rows, columns, depth: K::words::<S>(right.rows) }, left, packed, target);
         }
     }
 }
@@ -87,30 +153,32 @@ struct Extent {
     depth: usize,
 }
 
-/// `target = factor * left right`.
+/// `target = factor * left right`, in words: see [`Kind`].
 ///
 /// # Safety
 /// `left` is valid for `rows` rows and `depth` steps, `right` for `depth` rows of `columns` rounded up to whole vectors, `target` for
 /// `rows` rows of `columns`, its factors for each row. Nobody else touches the target meanwhile.
 #[inline(always)]
-unsafe fn multiply<S: Simd>(_: S, extent: Extent, left: Left, right: Right, target: Target) {
+unsafe fn multiply<K: Kind, S: Simd>(_: S, extent: Extent, left: Left, right: Right, target: Target) {
     // A function of its own, once for each instruction set: the tiles are long.
-    S::ISA.run(Multiply { extent, left, right, target });
+    S::ISA.run(Multiply::<K> { extent, left, right, target, kind: PhantomData });
 }
 
 /// The promises of [`multiply`] hold for its fields.
-struct Multiply {
+struct Multiply<K> {
     extent: Extent,
     left: Left,
     right: Right,
     target: Target,
+    kind: PhantomData<K>,
 }
 
-impl Kernel for Multiply {
+impl<K: Kind> Kernel for Multiply<K> {
     type Output = ();
+    const BF16: bool = K::BF16;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Multiply { extent: Extent { rows, columns, depth }, left, right, target } = self;
+        let Multiply { extent: Extent { rows, columns, depth }, left, right, target, .. } = self;
         if rows == 0 || columns == 0 {
             return;
         }
@@ -134,7 +202,7 @@ impl Kernel for Multiply {
                         factors: target.factors.add(row * target.factor_step),
                         ..target
                     };
-                    any_tile(s, (height, width), (columns, depth), left, right, target);
+                    any_tile::<K, S>(s, (height, width), (columns, depth), left, right, target);
                 }
                 row += height;
             }
@@ -176,7 +244,7 @@ fn most_rows<S: Simd>(vectors: usize) -> usize {
 /// # Safety
 /// As for [`multiply`], for a tile's rows and columns.
 #[inline(always)]
-unsafe fn any_tile<S: Simd>(
+unsafe fn any_tile<K: Kind, S: Simd>(
     s: S,
     size: (usize, usize),
     extent: (usize, usize),
@@ -189,7 +257,7 @@ unsafe fn any_tile<S: Simd>(
         ($vectors:literal: $($rows:literal)*) => {
             match rows {
                 // SAFETY: the caller's promises.
-                $($rows => unsafe { tile::<S, $rows, $vectors>(s, extent, left, right, target) },)*
+                $($rows => unsafe { tile::<K, S, $rows, $vectors>(s, extent, left, right, target) },)*
                 _ => unreachable!("no tile has as many rows"),
             }
         };
@@ -209,7 +277,7 @@ unsafe fn any_tile<S: Simd>(
 /// # Safety
 /// As for [`multiply`].
 #[inline(always)]
-unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn tile<K: Kind, S: Simd, const ROWS: usize, const VECTORS: usize>(
     s: S,
     extent: (usize, usize),
     left: Left,
@@ -229,7 +297,7 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
             for (i, sums) in sums.iter_mut().enumerate() {
                 let x = s.splat(*from.add(i * left.row));
                 for v in 0..VECTORS {
-                    sums[v] = s.fma(x, row[v], sums[v]);
+                    sums[v] = K::dot(s, x, row[v], sums[v]);
                 }
             }
             from = from.wrapping_add(left.step);

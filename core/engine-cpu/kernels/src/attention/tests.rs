@@ -111,14 +111,22 @@ impl Case {
     }
 
     fn forward(&self, isa: Isa) -> Vec<f32> {
+        self.forward_with(isa, Factors::F32)
+    }
+
+    fn forward_with(&self, isa: Isa, factors: Factors) -> Vec<f32> {
         let mut out = vec![f32::NAN; self.grad.1.len()];
         let (q, k, v, bias) = self.inputs();
-        forward(isa, self.shape, self.scale, q, k, v, bias, self.grad.0.heads_mut(&mut out));
+        forward(isa, factors, self.shape, self.scale, q, k, v, bias, self.grad.0.heads_mut(&mut out));
         out
     }
 
     /// Those of q, k, v and the bias that are wanted; NaN in the others.
     fn backward(&self, isa: Isa, wanted: [bool; 4]) -> [Vec<f32>; 4] {
+        self.backward_with(isa, Factors::F32, wanted)
+    }
+
+    fn backward_with(&self, isa: Isa, factors: Factors, wanted: [bool; 4]) -> [Vec<f32>; 4] {
         let empty = (Layout::repeated(0, 1, 0, 0, 0), vec![]);
         let bias = self.bias.as_ref().unwrap_or(&empty);
         let mut grads = [&self.q, &self.k, &self.v, bias].map(|(_, data)| vec![f32::NAN; data.len()]);
@@ -134,7 +142,7 @@ impl Case {
             }),
         };
         let (q, k, v, bias) = self.inputs();
-        backward(isa, self.shape, self.scale, q, k, v, bias, self.grad.0.heads(&self.grad.1), gradients);
+        backward(isa, factors, self.shape, self.scale, q, k, v, bias, self.grad.0.heads(&self.grad.1), gradients);
         grads
     }
 
@@ -198,6 +206,14 @@ impl Case {
             let found = self.backward(isa, [true; 4]);
             for ((found, truth), name) in found.iter().zip(&grads).zip(["dq", "dk", "dv", "dbias"]) {
                 assert_near(found, truth, 5e-6, &format!("{isa} {name} {what}"));
+            }
+            // Scores of several units, whose factors are off by up to 2^-9 each, at random: some thousandths, which the exponential
+            // makes relative. The gradients go through it twice.
+            let rounded = self.forward_with(isa, Factors::Bf16);
+            assert_near(&rounded, &out, 2e-2, &format!("{isa} rounded out {what}"));
+            let found = self.backward_with(isa, Factors::Bf16, [true; 4]);
+            for ((found, truth), name) in found.iter().zip(&grads).zip(["dq", "dk", "dv", "dbias"]) {
+                assert_near(found, truth, 4e-2, &format!("{isa} rounded {name} {what}"));
             }
         }
     }
@@ -378,7 +394,18 @@ fn gradients_may_share_a_buffer() {
         [0, 1, 2].map(|i| unsafe { HeadsMut::from_raw(buffer.as_mut_ptr(), buffer.len(), &starts[i], layout.stride) });
     let gradients = Gradients { q: Some(dq), k: Some(dk), v: Some(dv), bias: None };
     let (q, k, v, bias) = case.inputs();
-    backward(Isa::best(), case.shape, case.scale, q, k, v, bias, case.grad.0.heads(&case.grad.1), gradients);
+    backward(
+        Isa::best(),
+        Factors::F32,
+        case.shape,
+        case.scale,
+        q,
+        k,
+        v,
+        bias,
+        case.grad.0.heads(&case.grad.1),
+        gradients,
+    );
     for (i, apart) in apart[..3].iter().enumerate() {
         for (at, &x) in apart.iter().enumerate().filter(|(_, x)| !x.is_nan()) {
             assert_eq!(buffer[at + i * heads * d], x);
@@ -397,16 +424,16 @@ fn threads_change_no_bit() {
         (shape(90, 30, 30, 16, 16), 0),
     ] {
         let case = Case::new(shape, 3, 0, different, 10);
-        for isa in Isa::available() {
+        for (isa, factors) in Isa::available().flat_map(|isa| [(isa, Factors::F32), (isa, Factors::Bf16)]) {
             let with = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| (case.forward(isa), case.backward(isa, [true; 4])))
+                pool.install(|| (case.forward_with(isa, factors), case.backward_with(isa, factors, [true; 4])))
             };
             let one = with(1);
             let bits = |(out, grads): &(Vec<f32>, [Vec<f32>; 4])| -> Vec<u32> {
                 out.iter().chain(grads.iter().flatten()).map(|x| x.to_bits()).collect()
             };
-            assert!(bits(&with(2)) == bits(&one) && bits(&with(3)) == bits(&one), "{isa} {shape:?}");
+            assert!(bits(&with(2)) == bits(&one) && bits(&with(3)) == bits(&one), "{isa} {factors:?} {shape:?}");
         }
     }
 }
@@ -418,7 +445,17 @@ fn a_matrix_that_is_not_all_there_is_refused() {
     let heads = |data| Heads { data, starts: &[0], stride: 4 };
     let mut out = [0.0; 12];
     let out = HeadsMut::new(&mut out, &[0], 4);
-    forward(Isa::Portable, shape(1, 3, 3, 4, 4), 1.0, heads(&whole), heads(&short), heads(&whole), None, out);
+    forward(
+        Isa::Portable,
+        Factors::F32,
+        shape(1, 3, 3, 4, 4),
+        1.0,
+        heads(&whole),
+        heads(&short),
+        heads(&whole),
+        None,
+        out,
+    );
 }
 
 #[test]
@@ -428,5 +465,5 @@ fn results_that_overlap_are_refused() {
     let heads = Heads { data: &whole, starts: &[0, 0], stride: 4 };
     let mut out = [0.0; 12];
     let out = HeadsMut::new(&mut out, &[0, 4], 4);
-    forward(Isa::Portable, shape(2, 2, 3, 4, 4), 1.0, heads, heads, heads, None, out);
+    forward(Isa::Portable, Factors::F32, shape(2, 2, 3, 4, 4), 1.0, heads, heads, heads, None, out);
 }
