@@ -1,6 +1,7 @@
 //! The layout of everything that crosses the boundary, as text, held to what is recorded for its version.
 //!
-//! The walk begins at the table and goes through every type that it can reach. Types of abi_stable stand with their size only: a library that was built with another abi_stable is refused before any of ours is looked at. Recorded are 64-bit machines.
+//! The walk begins at the table and goes through every type that it can reach. Types of abi_stable stand with their size only: a
+//! library that was built with another abi_stable is refused before any of ours is looked at. Recorded are 64-bit machines.
 #![cfg(target_pointer_width = "64")]
 
 use std::{

@@ -7,7 +7,7 @@ use fer_abi::{KernelCall, KernelFunction, KernelInput, KernelOutput};
 use fer_autodiff::gradients;
 use fer_engine::{
     Engine, EngineError, Feeds, Outputs, Precision, Tensor,
-    kernel::{CustomKernel, KernelFault, Kernels, Wrong, compare},
+    kernel::{CustomKernel, Kernels, Wrong, compare},
 };
 use fer_engine_cpu::{CpuEngine, Factors, Options};
 use fer_engine_dfdx::DfdxEngine;
@@ -266,7 +266,7 @@ fn mutants_are_caught() {
         assert!(text.contains("libtwist.so") && text.contains("test.twist") && !text.contains('\n'), "{text}");
         // The engine says the same before it runs anything.
         let mutant = engine(vec![mutant], Options::default()).compile(&graph).err();
-        assert!(matches!(mutant, Some(EngineError::Kernel(KernelFault { .. }))), "{mutant:?}");
+        assert!(matches!(mutant, Some(EngineError::Kernel(_))), "{mutant:?}");
     }
 }
 

@@ -45,7 +45,7 @@ pub enum EngineError {
     MissingState { name: String, expected: TensorType },
     /// A plugin's kernel is not what its op means.
     #[error(transparent)]
-    Kernel(#[from] KernelFault),
+    Kernel(#[from] Box<KernelFault>),
     /// The engine cannot do something it was asked.
     #[error("{0}")]
     Unsupported(String),

@@ -79,10 +79,9 @@ impl View<'_> {
 
     /// How many elements a dense row-major tensor has; `None` for another layout.
     fn dense(&self) -> Option<usize> {
-        let axes = self.shape.iter().zip(self.strides).rev();
-        axes.fold(Some(1usize), |expected, (&size, &stride)| {
-            let expected = expected.filter(|&e| size == 1 || stride == e as isize)?;
-            Some(expected * size)
+        let mut axes = self.shape.iter().zip(self.strides).rev();
+        axes.try_fold(1usize, |expected, (&size, &stride)| {
+            (size == 1 || stride == expected as isize).then_some(expected * size)
         })
     }
 }

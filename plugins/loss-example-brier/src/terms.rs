@@ -43,15 +43,15 @@ impl CpuKernel for Adjoint {
         let mut p = vec![0.0; classes];
         for row in 0..samples {
             softmax(logits, row, &mut p);
-            let error = |c: usize| p[c] - targets.at(&[row, c]);
-            let mean: f32 = (0..classes).map(|c| p[c] * error(c)).sum();
+            let error: Vec<f32> = p.iter().enumerate().map(|(c, p)| p - targets.at(&[row, c])).collect();
+            let mean: f32 = p.iter().zip(&error).map(|(p, e)| p * e).sum();
             let twice = 2.0 * g.at(&[row]);
-            for c in 0..classes {
+            for (c, (p, e)) in p.iter().zip(&error).enumerate() {
                 if let Some(at) = of_logits {
-                    call.outputs[at].set(&[row, c], twice * p[c] * (error(c) - mean));
+                    call.outputs[at].set(&[row, c], twice * p * (e - mean));
                 }
                 if let Some(at) = of_targets {
-                    call.outputs[at].set(&[row, c], -twice * error(c));
+                    call.outputs[at].set(&[row, c], -twice * e);
                 }
             }
         }

@@ -106,10 +106,17 @@ enum Numbers {
 ///
 /// # Errors
 /// What is wrong first; of numbers the worst element.
-pub fn compare(kernel: &CustomKernel, graph: &Graph, node: &Node, reference: &dyn Engine) -> Result<(), KernelFault> {
+pub fn compare(
+    kernel: &CustomKernel,
+    graph: &Graph,
+    node: &Node,
+    reference: &dyn Engine,
+) -> Result<(), Box<KernelFault>> {
     let types: Vec<String> = node.operands.iter().map(|&v| graph.ty(v).to_string()).collect();
-    let fault =
-        |wrong| KernelFault { library: kernel.library.clone(), op: node.op.name(), operands: types.join(", "), wrong };
+    let fault = |wrong| {
+        let (library, op, operands) = (kernel.library.clone(), node.op.name(), types.join(", "));
+        Box::new(KernelFault { library, op, operands, wrong })
+    };
     let trial = Trial::new(kernel, graph, node, reference).map_err(|e| fault(Wrong::Meaning(e.to_string())))?;
     trial.run().map_err(fault)
 }

@@ -113,12 +113,15 @@ fn texts_with_bad_definitions_say_where() {
     }
 }
 
+/// What writes a body.
+type Write<'a> = dyn Fn(&Builder, &[Value]) -> Result<Vec<Value>> + 'a;
+
 #[test]
 fn a_body_depends_on_its_operands_alone() {
     let b = Builder::new("t");
     let x = b.input("x", TensorType::float([2, 3])).unwrap();
     let y = b.input("y", TensorType::float([2, 3])).unwrap();
-    let code = |build: &dyn Fn(&Builder, &[Value]) -> Result<Vec<Value>>| {
+    let code = |build: &Write<'_>| {
         let error = b.composite("a.b", 1, &[x], build).unwrap_err();
         (error.code().to_owned(), error.to_string())
     };
