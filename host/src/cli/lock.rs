@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let mut rows = vec![];
-    let mut changed: Vec<(&Component, Entry)> = vec![];
+    let mut changed: Vec<(&Component, Box<Entry>)> = vec![];
     for component in chosen {
         let accept = accepted.iter().any(|a| (a.kind(), a.id()) == (component.kind(), component.id()));
         match lock.put(component, accept, &now) {
@@ -109,7 +109,7 @@ fn wanted<'r>(registry: &'r Registry, name: &str) -> Result<&'r Component> {
     }
 }
 
-fn refusal(file: &Path, changed: &[(&Component, Entry)]) -> Failure {
+fn refusal(file: &Path, changed: &[(&Component, Box<Entry>)]) -> Failure {
     let names: Vec<&str> = changed.iter().map(|(component, _)| component.id()).collect();
     let mut failure = Failure::new(format!("libraries have changed since they were accepted: {}", names.join(", ")))
         .note(format!("{} is left as it was", file.display()));

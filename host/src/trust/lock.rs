@@ -115,7 +115,7 @@ impl LockFile {
     ///
     /// # Errors
     /// The entry that is there instead.
-    pub fn put(&mut self, component: &Component, accept: bool, now: &str) -> Result<Accepted, Entry> {
+    pub fn put(&mut self, component: &Component, accept: bool, now: &str) -> Result<Accepted, Box<Entry>> {
         let entry = Entry {
             kind: component.kind().to_owned(),
             id: component.id().to_owned(),
@@ -131,7 +131,7 @@ impl LockFile {
                 *old = entry;
                 Accepted::Anew
             }
-            Some(old) => return Err(old.clone()),
+            Some(old) => return Err(Box::new(old.clone())),
             None => {
                 self.plugins.push(entry);
                 Accepted::Added
