@@ -11,6 +11,7 @@ use crate::{
     compose::Recipe,
     engines,
     failure::{Failure, Result},
+    trust::Trust,
 };
 
 /// What the command line says about a config.
@@ -87,9 +88,12 @@ pub struct Session {
 
 impl Session {
     /// # Errors
-    /// Unknown plugins and options, at their place in the config.
+    /// Unknown plugins and options, at their place in the config; libraries that are other than those it pins.
     pub fn open(resolved: Resolved) -> Result<Session> {
-        let registry = plugins()?;
+        let trust = Trust::of(&resolved)?;
+        let registry = Registry::scan_admitted(&SearchPath::standard(), &probe()?, &|sha256| trust.admit(sha256));
+        // Before options are looked at: another library has others.
+        trust.check(&resolved, &registry)?;
         let recipe = Recipe::find(&resolved, &registry)?;
         Ok(Session { resolved, registry, recipe })
     }
@@ -108,9 +112,12 @@ impl Session {
 /// # Errors
 /// When this program cannot find itself, which it needs for the probe.
 pub fn plugins() -> Result<Registry> {
-    let probe = Probe::this_program()
-        .map_err(|e| Failure::new(format!("cannot find this program's own file to probe plugins with: {e}")))?;
-    Ok(Registry::scan(&SearchPath::standard(), &probe))
+    Ok(Registry::scan(&SearchPath::standard(), &probe()?))
+}
+
+fn probe() -> Result<Probe> {
+    Probe::this_program()
+        .map_err(|e| Failure::new(format!("cannot find this program's own file to probe plugins with: {e}")))
 }
 
 /// How many classes a data set has, where that does not need its files.

@@ -11,6 +11,7 @@ mod check;
 mod evaluation;
 mod host;
 mod micro;
+mod new;
 mod outputs;
 mod pretrained;
 mod record;
@@ -18,6 +19,7 @@ mod refused_resume;
 mod resume;
 mod run_folder;
 mod shipped;
+mod trust;
 mod weights;
 
 /// The hub that the weight files' own tests have.

@@ -6,7 +6,7 @@ use fer_train::spec::{Optimiser, Schedule};
 use crate::component::OptionValue;
 use crate::error::ConfigError;
 use crate::fault::called;
-use crate::schema::{ClassWeights, Experiment, Head, Normalise};
+use crate::schema::{ClassWeights, Experiment, Head, Normalise, Plugins};
 use crate::tree::{Node, join};
 
 /// Checks an experiment; errors point into the tree that it was read from.
@@ -179,6 +179,10 @@ impl Checks<'_> {
             self.rule(!component.plugin.trim().is_empty(), &join(&path, "plugin"), "must name a plugin");
             let lenient = component.pretrained.is_some() || component.pretrained_ignore.is_empty();
             self.rule(lenient, &join(&path, "pretrained_ignore"), "means nothing without `pretrained`");
+            if let Some(sha256) = &component.sha256 {
+                let whole = sha256.len() == 64 && sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                self.rule(whole, &join(&path, "sha256"), "must be a SHA-256: 64 digits from 0 to 9 and a to f");
+            }
             for (key, value) in &component.options {
                 self.option_name(&path, key);
                 let finite = !matches!(value, OptionValue::Float(number) if !number.is_finite());
@@ -252,6 +256,9 @@ impl Checks<'_> {
     }
 
     fn run(&mut self, experiment: &Experiment) {
+        if let Plugins::Lock(file) = &experiment.plugins {
+            self.rule(!file.as_os_str().is_empty(), "plugins", "must name a lock file");
+        }
         self.at_least_one(experiment.epochs, "epochs");
         self.at_least_one(experiment.batch, "batch");
         self.at_least_one(experiment.accumulate, "accumulate");

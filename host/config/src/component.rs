@@ -10,8 +10,8 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// `(plugin: "swin", variant: "small", pretrained: File("swin.safetensors"))`: every key but `plugin`, `pretrained` and
-/// `pretrained_ignore` is an option of the plugin.
+/// `(plugin: "swin", variant: "small", pretrained: File("swin.safetensors"))`: every key but `plugin`, `pretrained`,
+/// `pretrained_ignore` and `sha256` is an option of the plugin.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Component {
     pub plugin: String,
@@ -20,6 +20,8 @@ pub struct Component {
     pub pretrained: Option<Pretrained>,
     /// Patterns over names, the model's or the file's, that need not fit.
     pub pretrained_ignore: Vec<String>,
+    /// The hash of the plugin's library, in hexadecimal: no other is used.
+    pub sha256: Option<String>,
 }
 
 impl Component {
@@ -79,13 +81,20 @@ impl Serialize for Component {
         if !self.pretrained_ignore.is_empty() {
             map.serialize_entry("pretrained_ignore", &self.pretrained_ignore)?;
         }
+        if let Some(sha256) = &self.sha256 {
+            map.serialize_entry("sha256", sha256)?;
+        }
         map.end()
     }
 }
 
 impl<'de> Deserialize<'de> for Component {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_struct("Component", &["plugin", "pretrained", "pretrained_ignore"], ComponentVisitor)
+        deserializer.deserialize_struct(
+            "Component",
+            &["plugin", "pretrained", "pretrained_ignore", "sha256"],
+            ComponentVisitor,
+        )
     }
 }
 
@@ -100,13 +109,14 @@ impl<'de> Visitor<'de> for ComponentVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Component, A::Error> {
         let (mut plugin, mut pretrained, mut options) = (None, None, Vec::<(String, OptionValue)>::new());
-        let mut pretrained_ignore = vec![];
+        let (mut pretrained_ignore, mut sha256) = (vec![], None);
         while let Some(Key(key)) = map.next_key()? {
             match key.as_str() {
                 "plugin" if plugin.is_some() => return Err(A::Error::duplicate_field("plugin")),
                 "plugin" => plugin = Some(map.next_value()?),
                 "pretrained" => pretrained = map.next_value()?,
                 "pretrained_ignore" => pretrained_ignore = map.next_value()?,
+                "sha256" => sha256 = map.next_value()?,
                 _ if options.iter().any(|(other, _)| *other == key) => {
                     return Err(A::Error::custom(format_args!("the option `{key}` is given twice")));
                 }
@@ -114,7 +124,7 @@ impl<'de> Visitor<'de> for ComponentVisitor {
             }
         }
         let plugin = plugin.ok_or_else(|| A::Error::missing_field("plugin"))?;
-        Ok(Component { plugin, options, pretrained, pretrained_ignore })
+        Ok(Component { plugin, options, pretrained, pretrained_ignore, sha256 })
     }
 }
 

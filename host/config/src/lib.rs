@@ -33,6 +33,6 @@ pub use print::{print, print_inline};
 pub use read::read;
 pub use render::{render_coloured, render_plain};
 pub use resolve::{Origin, Provenance, Resolved};
-pub use schema::{ClassWeights, Engine, Experiment, Head, Model, Normalise, Precision, Prior};
+pub use schema::{ClassWeights, Engine, Experiment, Head, Model, Normalise, Plugins, Precision, Prior};
 pub use source::{Source, Span};
 pub use tree::{Field, Name, Node, Value};

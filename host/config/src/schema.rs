@@ -76,6 +76,8 @@ pub struct Experiment {
     /// Steps between checkpoints; an epoch's end always writes one.
     #[serde(default)]
     pub checkpoint_every: Option<usize>,
+    #[serde(default)]
+    pub plugins: Plugins,
     /// The folder that run folders go to.
     #[serde(default)]
     pub out: Option<PathBuf>,
@@ -152,6 +154,16 @@ pub enum Normalise {
         mean: [f64; 3],
         std: [f64; 3],
     },
+}
+
+/// Whose code is run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Plugins {
+    /// Any library that is found.
+    #[default]
+    Any,
+    /// The libraries that a lock file accepts, and no other.
+    Lock(PathBuf),
 }
 
 /// The floating-point type that is computed in.

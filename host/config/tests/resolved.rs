@@ -19,6 +19,7 @@ fn the_papers_experiment() {
         options: vec![("variant".into(), OptionValue::Str("small".into()))],
         pretrained: Some(Pretrained::Hub("timm/swin_small_patch4_window7_224.ms_in1k".into())),
         pretrained_ignore: vec![],
+        sha256: None,
     };
     assert_eq!(experiment.model.backbone, backbone);
     assert_eq!(experiment.model.head, Head::Mlp { hidden: 512, dropout: 0.5 });
@@ -79,6 +80,7 @@ fn the_papers_experiment() {
         workers: 1,
         paper_compat: false,
         checkpoint_every: None,
+        plugins: Any,
         out: None,
     )
     "#);
@@ -139,6 +141,7 @@ fn provenance_lists_everything() {
     workers = 1  <- default
     paper_compat = false  <- default
     checkpoint_every = None  <- default
+    plugins = Any  <- default
     out = None  <- default
     "#);
 }

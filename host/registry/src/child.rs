@@ -9,13 +9,13 @@ use std::{
 };
 
 use fer_abi::{BuildError, BuildRequest, Fragment};
-use sha2::{Digest, Sha256};
 
 use crate::{
     error::Fault,
+    held,
     info::ComponentInfo,
     load::one_line,
-    probe::{ARGUMENT, INSIDE, Limits, MARK, Message, Stage, Task, hexadecimal},
+    probe::{ARGUMENT, FileKey, INSIDE, Limits, MARK, Message, Stage, Task},
     wire,
 };
 
@@ -27,7 +27,7 @@ const LONGEST_COMPLAINT: usize = 64 * 1024;
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// Lets `program` load and describe a library.
-pub(crate) fn describe(program: &Path, limits: Limits, library: &Path) -> Result<Vec<ComponentInfo>, Fault> {
+pub(crate) fn describe(program: &Path, limits: Limits, library: &FileKey) -> Result<Vec<ComponentInfo>, Fault> {
     match ask(program, limits, library, Task::Describe, Vec::new(), LONGEST_ANSWER)? {
         Answer::Components(list) => Ok(list),
         Answer::Built(_) => Err(Fault::new("cannot be probed: the answer is to another question")),
@@ -38,7 +38,7 @@ pub(crate) fn describe(program: &Path, limits: Limits, library: &Path) -> Result
 pub(crate) fn build(
     program: &Path,
     limits: Limits,
-    library: &Path,
+    library: &FileKey,
     request: &BuildRequest,
 ) -> Result<Result<Fragment, BuildError>, Fault> {
     let request = wire::request(request).map_err(|what| Fault::new(format!("cannot be asked: {what}")))?;
@@ -57,7 +57,7 @@ enum Answer {
 fn ask(
     program: &Path,
     limits: Limits,
-    library: &Path,
+    library: &FileKey,
     task: Task,
     input: Vec<u8>,
     longest: usize,
@@ -67,7 +67,8 @@ fn ask(
     }
     let mut child = Command::new(program)
         .args([ARGUMENT, task.word()])
-        .arg(library)
+        .arg(&library.path)
+        .arg(&library.sha256)
         .args([limits.time.as_millis().to_string(), limits.memory.to_string()])
         .env(INSIDE, "1")
         .stdin(Stdio::piped())
@@ -177,7 +178,7 @@ impl Ended<'_> {
     }
 
     fn fragment(&self, bytes: &[u8], sha256: &str) -> Result<Fragment, Fault> {
-        if hexadecimal(&Sha256::digest(bytes)) != sha256 {
+        if held::hash(bytes) != sha256 {
             let reason = "writes to standard output while its fragment is handed over, which damaged it";
             return Err(self.fault(reason.to_owned()));
         }

@@ -3,15 +3,18 @@
 use std::{
     path::Path,
     sync::{Arc, OnceLock},
+    time::SystemTime,
 };
 
 use fer_abi::{
-    BuildError, BuildRequest, Descriptor, Fragment, Kernel, NamedOption, NamedTensorType, OptionSpec, property,
+    Attribute, BuildError, BuildRequest, Descriptor, Fragment, Kernel, NamedOption, NamedTensorType, OptionSpec,
+    property,
 };
 
 use crate::{
     child,
     error::Fault,
+    held,
     input::OptionInput,
     load,
     options::{self, OptionError},
@@ -41,21 +44,9 @@ impl Library {
         Library { file, probe, module: OnceLock::new() }
     }
 
-    /// What was checked is what is loaded. Cargo replaces a library while a run prepares.
-    fn unchanged(&self) -> Result<(), Fault> {
-        let metadata = std::fs::metadata(&self.file.path)
-            .map_err(|error| Fault::new(format!("cannot be read any more: {error}")))?;
-        match metadata.len() == self.file.length && metadata.modified().ok() == self.file.modified {
-            true => Ok(()),
-            false => Err(Fault::new("changed since it was scanned: start again")),
-        }
-    }
-
     fn module(&self) -> Result<load::Module, Fault> {
-        let loaded = self.module.get_or_init(|| {
-            self.unchanged()?;
-            load::load(&self.file.path).map(Table)
-        });
+        let file = &self.file;
+        let loaded = self.module.get_or_init(|| load::load(&held::path(&file.path, &file.sha256)?).map(Table));
         loaded.clone().map(|table| table.0)
     }
 }
@@ -108,6 +99,24 @@ impl Component {
         &self.library.file.sha256
     }
 
+    /// When its library's file was written, as it was scanned; `None` where the file system does not say.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.library.file.modified
+    }
+
+    /// The size of its library's file in bytes.
+    pub fn length(&self) -> u64 {
+        self.library.file.length
+    }
+
+    /// The version of the boundary that its library speaks, as it said when it was described.
+    pub fn abi(&self) -> &str {
+        match self.descriptor.properties.iter().find(|p| p.name == load::SPEAKS).map(|p| &p.value) {
+            Some(Attribute::Text(version)) => version,
+            _ => "",
+        }
+    }
+
     /// Checks values that a user gave: coerced to the schema's kinds, defaults filled in, in the order of the schema.
     pub fn check_options(&self, given: &[(String, OptionInput)]) -> Result<Vec<NamedOption>, OptionError> {
         options::check(&self.descriptor, given)
@@ -149,9 +158,7 @@ impl Component {
         match &library.probe {
             Probe::Off => library.module().map_err(|fault| self.broken(fault, false))?.build(request),
             Probe::Child { program, building, .. } => {
-                library.unchanged().map_err(|fault| self.broken(fault, false))?;
-                child::build(program, *building, &library.file.path, request)
-                    .map_err(|fault| self.broken(fault, true))?
+                child::build(program, *building, &library.file, request).map_err(|fault| self.broken(fault, true))?
             }
         }
     }

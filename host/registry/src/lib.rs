@@ -10,6 +10,8 @@
 //! 4. A component is built in a child too, and its fragment comes back as bytes. A refusal of its own is a
 //!    [`BuildError`](fer_abi::BuildError), and so is whatever else becomes of the child.
 //!
+//! Whoever loads a library, child or not, loads the very bytes that were hashed.
+//!
 //! What is left to trust are kernels: a run that uses them loads their library into this process, never to unload it, and calls them.
 //!
 //! ```no_run
@@ -26,6 +28,7 @@ mod c;
 mod child;
 mod component;
 mod error;
+mod held;
 pub mod image;
 mod info;
 mod input;

@@ -8,9 +8,14 @@ use abi_stable::{
     library::{LibHeader, LibraryError, RootModule, RootModuleError, lib_header_from_path},
     sabi_types::VersionNumber,
 };
-use fer_abi::{BuildError, BuildRequest, Descriptor, Fragment, Kernel, PluginModule_Ref, property};
+use fer_abi::{
+    Attribute, BuildError, BuildRequest, Descriptor, Fragment, Kernel, NamedAttribute, PluginModule_Ref, property,
+};
 
 use crate::{c, error::Fault, kernels, older, validate};
+
+/// The property that this host adds to a descriptor: the version of the boundary that its library speaks.
+pub(crate) const SPEAKS: &str = "abi";
 
 /// A loaded library, whichever version of the table it has.
 #[derive(Clone, Copy)]
@@ -36,6 +41,15 @@ impl Module {
             Module::Today(table) => table.build()(request).into_result(),
             Module::V0_1(table) => older::v0_1::built(table.build()(&older::v0_1::request(request))),
             Module::C(library) => library.build(request),
+        }
+    }
+
+    /// The version of the table.
+    fn abi(self) -> String {
+        match self {
+            Module::Today(_) => fer_abi::VERSION.to_owned(),
+            Module::V0_1(_) => fer_abi_0_1::VERSION.to_owned(),
+            Module::C(library) => library.version(),
         }
     }
 
@@ -67,8 +81,9 @@ pub(crate) fn describe(module: Module) -> Result<Vec<Descriptor>, Fault> {
     validate::check(&descriptors).map_err(Fault::new)?;
     let kernels = kernels(module)?;
     for descriptor in &mut descriptors {
-        descriptor.properties.retain(|p| p.name != property::KERNEL);
+        descriptor.properties.retain(|p| p.name != property::KERNEL && p.name != SPEAKS);
         descriptor.properties.extend(kernels::properties(&kernels));
+        descriptor.properties.push(NamedAttribute { name: SPEAKS.into(), value: Attribute::Text(module.abi().into()) });
     }
     Ok(descriptors)
 }

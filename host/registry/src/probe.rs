@@ -15,9 +15,8 @@ use std::{
 
 use fer_abi::{BuildError, BuildRequest, Descriptor, Fragment};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::{child, error::Fault, info::ComponentInfo, load, refusal::Refusal, wire};
+use crate::{child, error::Fault, held, info::ComponentInfo, load, refusal::Refusal, wire};
 
 /// The hidden first argument that makes a program a prober.
 pub const ARGUMENT: &str = "--fer-plugin-probe";
@@ -88,9 +87,9 @@ impl Probe {
             return Ok(known);
         }
         let descriptors = match self {
-            Probe::Off => load::describe(load::load(&file.path)?)?,
+            Probe::Off => load::describe(load::load(&held::path(&file.path, &file.sha256)?)?)?,
             Probe::Child { program, describing, .. } => {
-                child::describe(program, *describing, &file.path)?.into_iter().map(Descriptor::from).collect()
+                child::describe(program, *describing, file)?.into_iter().map(Descriptor::from).collect()
             }
         };
         remember(file, &descriptors);
@@ -194,6 +193,7 @@ fn probe(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let task = arguments.next()?;
     let task = [Task::Describe, Task::Build].into_iter().find(|known| task == known.word())?;
     let library = PathBuf::from(arguments.next()?);
+    let sha256 = arguments.next()?.into_string().ok()?;
     let time: u64 = arguments.next()?.to_str()?.parse().ok()?;
     let memory: u64 = arguments.next()?.to_str()?.parse().ok()?;
     let request = match task {
@@ -207,17 +207,17 @@ fn probe(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     outlive_nobody(Duration::from_millis(time));
     limit_memory(memory);
     let answer = match request {
-        None => describe(&library),
-        Some(request) => build(&library, &request),
+        None => describe(&library, &sha256),
+        Some(request) => build(&library, &sha256, &request),
     };
     answer.unwrap_or_else(|fault| say(&Message::Fault(fault), &[]));
     stage(Stage::Exit);
     Some(ExitCode::SUCCESS)
 }
 
-fn describe(library: &Path) -> Result<(), Fault> {
+fn describe(library: &Path, sha256: &str) -> Result<(), Fault> {
     stage(Stage::Load);
-    let module = load::load(library)?;
+    let module = load::load(&held::path(library, sha256)?)?;
     stage(Stage::Describe);
     let descriptors = load::describe(module)?;
     // A run loads kernels into its own process. Here they are only looked at, so that a list that hangs or crashes does it here.
@@ -227,17 +227,16 @@ fn describe(library: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-fn build(library: &Path, request: &BuildRequest) -> Result<(), Fault> {
+fn build(library: &Path, sha256: &str, request: &BuildRequest) -> Result<(), Fault> {
     stage(Stage::Load);
-    let module = load::load(library)?;
+    let module = load::load(&held::path(library, sha256)?)?;
     stage(Stage::Build);
     let built: Result<Fragment, BuildError> = module.build(request);
     match built {
         Err(error) => say(&Message::Refused(error.into()), &[]),
         Ok(fragment) => {
             let bytes = wire::fragment(fragment).map_err(|what| Fault::new(format!("gives {what}")))?;
-            let sha256 = hexadecimal(&Sha256::digest(&bytes));
-            say(&Message::Fragment { bytes: bytes.len(), sha256 }, &bytes);
+            say(&Message::Fragment { bytes: bytes.len(), sha256: held::hash(&bytes) }, &bytes);
         }
     }
     Ok(())
@@ -254,10 +253,6 @@ fn limit_memory(bytes: u64) {
 
 #[cfg(not(target_os = "linux"))]
 fn limit_memory(_: u64) {}
-
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Ends this process soon after its time, for the case that the parent is no longer there to do it.
 fn outlive_nobody(limit: Duration) {

@@ -11,13 +11,12 @@ use std::{
 };
 
 use fer_abi::Descriptor;
-use sha2::{Digest, Sha256};
 
 use crate::{
     component::{Component, Library},
     error::{Fault, Problem, RegistryError, RegistryErrorKind, nearest},
-    image,
-    probe::{FileKey, Probe, hexadecimal},
+    held, image,
+    probe::{FileKey, Probe},
     search::{Candidate, SearchPath},
     validate::KINDS,
 };
@@ -56,11 +55,25 @@ enum Outcome {
 impl Registry {
     /// Looks for plugins and lets each describe itself, several at a time. The result does not depend on which is faster.
     pub fn scan(search: &SearchPath, probe: &Probe) -> Registry {
+        Registry::scan_admitted(search, probe, &|_| Ok(()))
+    }
+
+    /// [`Registry::scan`] of the libraries that somebody vouches for: `admit` is given the SHA-256 of each, in hexadecimal, before any of
+    /// its code runs, also in a child. A refusal is what is wrong with the library, in one line.
+    pub fn scan_admitted(
+        search: &SearchPath,
+        probe: &Probe,
+        admit: &(dyn Fn(&str) -> Result<(), String> + Sync),
+    ) -> Registry {
         let (candidates, notes) = search.candidates();
         let mut registry =
             Registry { places: search.places().map(Path::to_owned).collect(), notes, ..Registry::default() };
         // Hash first, so that a copy of a library is not loaded twice.
-        let read = in_parallel(&candidates, |_, candidate| read(candidate));
+        let read = in_parallel(&candidates, |_, candidate| -> Result<Option<FileKey>, Fault> {
+            let key = read(candidate)?;
+            key.as_ref().map_or(Ok(()), |key| admit(&key.sha256)).map_err(Fault::new)?;
+            Ok(key)
+        });
         let mut first: HashMap<String, usize> = HashMap::new();
         let mut copies = BTreeSet::new();
         for (index, outcome) in read.iter().enumerate() {
@@ -284,7 +297,7 @@ fn read(candidate: &Candidate) -> Result<Option<FileKey>, Fault> {
         path: candidate.path.clone(),
         length: bytes.len() as u64,
         modified: metadata.modified().ok(),
-        sha256: hexadecimal(&Sha256::digest(&bytes)),
+        sha256: held::hash(&bytes),
     }))
 }
 

@@ -30,7 +30,7 @@ const LONGEST_LIST: usize = 1000;
 /// Bytes of all texts of a library.
 const LONGEST_LIBRARY: usize = 16 * 1024 * 1024;
 /// Names that mean something else where options are written.
-const RESERVED: [&str; 1] = ["plugin"];
+const RESERVED: [&str; 5] = ["options", "plugin", "pretrained", "pretrained_ignore", "sha256"];
 
 /// One line that says what is wrong, or nothing.
 pub(crate) fn check(descriptors: &[Descriptor]) -> Result<(), String> {

@@ -58,6 +58,46 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
+/// Neither a child nor this process loads what nobody vouches for: these would end or hang it.
+#[test]
+fn no_code_of_a_library_runs_before_it_is_admitted() {
+    let good = scan(&["good"]).get("resizer", "narrow").expect("is there").sha256().to_owned();
+    let libraries = ["good", "crashes", "aborts", "hangs_early"].map(fixture);
+    let admit = |sha256: &str| if sha256 == good { Ok(()) } else { Err("is not vouched for".to_owned()) };
+    let registry = Registry::scan_admitted(&SearchPath::of(libraries), &Probe::Off, &admit);
+    assert_eq!(registry.problems().len(), 3, "{:?}", registry.problems());
+    assert!(registry.problems().iter().all(|problem| problem.fault.reason == "is not vouched for"));
+    assert_eq!(registry.get("resizer", "narrow").expect("is there").sha256(), good);
+}
+
+/// What is loaded is what was hashed, also when the file is another one by then; and a record says which boundary it speaks.
+#[test]
+fn a_library_that_changed_after_the_scan_is_not_loaded() {
+    let folder = folder();
+    let library = folder.path().join(file_name("copy"));
+    fs::copy(fixture("good"), &library).expect("a copy");
+    let found = |registry: &Registry| registry.get("resizer", "narrow").expect("is there").clone();
+    let registry = Registry::scan(&SearchPath::of([&library]), &probe());
+    let narrow = found(&registry);
+    assert_eq!(Some(narrow.length()), fs::metadata(&library).ok().map(|metadata| metadata.len()));
+    assert_eq!(narrow.abi(), fer_abi::VERSION);
+    let bytes = fs::read(&library).expect("a file");
+    // Another file of the same size and time.
+    let mut other = bytes.clone();
+    *other.last_mut().expect("bytes") ^= 1;
+    // Cargo replaces files; writing into one that is mapped would change a running program.
+    fs::remove_file(&library).expect("a file");
+    fs::write(&library, &other).expect("a file");
+    let file = fs::File::options().write(true).open(&library).expect("a file");
+    file.set_modified(narrow.modified().expect("this system keeps times")).expect("a time");
+    let request = narrow.request(narrow.check_options(&[]).expect("defaults"), vec![], false);
+    let error = narrow.build(&request).expect_err("it changed");
+    assert!(error.message.ends_with("changed since it was scanned: start again"), "{}", error.message);
+    fs::write(&library, &bytes).expect("a file");
+    let again = found(&Registry::scan(&SearchPath::of([&library]), &probe()));
+    assert!(again.build(&request).is_err_and(|e| !e.message.contains("changed")), "the good one needs an input");
+}
+
 #[test]
 fn a_good_library_is_found_described_and_built() {
     let registry = scan(&["good"]);

@@ -5,6 +5,8 @@ mod check;
 mod data;
 mod eval;
 mod graph;
+mod lock;
+mod new;
 pub mod output;
 mod parameters;
 mod plugin;
@@ -51,7 +53,7 @@ enum Command {
     Bench(bench::Arguments),
     /// Show where the time of a step goes, by op and by place in the model
     Profile(profile::Arguments),
-    /// List and describe the plugins on this machine
+    /// List, describe and make plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
     /// Audit data sets

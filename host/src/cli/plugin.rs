@@ -1,11 +1,11 @@
-//! `fer-host plugin list`, `fer-host plugin show NAME`; `fer-host plugin check LIB` is in `check`.
+//! `fer-host plugin list`, `fer-host plugin show NAME`, and the commands of plugins that have files of their own.
 
 use fer_abi::kind;
 use fer_registry::{Component, describe};
 use serde_json::json;
 
 use super::{
-    check,
+    check, lock, new,
     output::{print, print_json, table},
 };
 use crate::{
@@ -27,6 +27,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write the crate of a new plugin: it builds, passes its tests, and is to be changed
+    New(new::Arguments),
+    /// Write down which libraries are trusted: a config that names the lock runs no others
+    Lock(lock::Arguments),
     /// Hold a built library to the contract of its components
     Check(check::Arguments),
 }
@@ -37,6 +41,8 @@ pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::List { json } => list(*json),
         Command::Show { name, json } => show(name, *json),
+        Command::New(arguments) => new::run(arguments),
+        Command::Lock(arguments) => lock::run(arguments),
         Command::Check(arguments) => check::run(arguments),
     }
 }

@@ -8,7 +8,12 @@ use fer_train::{Metrics, wilson};
 use serde::{Deserialize, Serialize};
 
 use super::material::Material;
-use crate::{compose::Recipe, weights::PretrainedRecord};
+use crate::{
+    compose::{Recipe, RecipePart},
+    failure::{Failure, Result},
+    trust::time_of,
+    weights::PretrainedRecord,
+};
 
 /// With what a run was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,14 +37,44 @@ pub struct Environment {
     pub pretrained: Vec<PretrainedRecord>,
 }
 
-/// A library that took part.
+/// A component that took part, and its library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginRecord {
+    /// Where the config names it: `model.resizers.1`.
+    #[serde(default)]
+    pub path: String,
     pub kind: String,
     pub id: String,
     pub version: String,
+    /// The boundary's version that the library speaks.
+    #[serde(default)]
+    pub abi: String,
     pub library: String,
+    /// Of the library's bytes that were loaded.
     pub sha256: String,
+    /// When the library's file was written, in UTC.
+    #[serde(default)]
+    pub modified: Option<String>,
+    /// The library's size.
+    #[serde(default)]
+    pub bytes: u64,
+}
+
+impl PluginRecord {
+    fn of(part: &RecipePart) -> Result<PluginRecord> {
+        let component = &part.component;
+        Ok(PluginRecord {
+            path: part.path.clone(),
+            kind: component.kind().to_owned(),
+            id: component.id().to_owned(),
+            version: component.version().to_owned(),
+            abi: component.abi().to_owned(),
+            library: component.library().display().to_string(),
+            sha256: component.sha256().to_owned(),
+            modified: component.modified().and_then(time_of),
+            bytes: component.length(),
+        })
+    }
 }
 
 /// The data a run saw.
@@ -96,15 +131,10 @@ impl DataRecord {
 }
 
 impl Environment {
-    pub fn of(resolved: &Resolved, recipe: &Recipe, engine: &dyn Engine, material: &Material) -> Environment {
-        let plugins = recipe.parts().map(|part| PluginRecord {
-            kind: part.component.kind().to_owned(),
-            id: part.component.id().to_owned(),
-            version: part.component.version().to_owned(),
-            library: part.component.library().display().to_string(),
-            sha256: part.component.sha256().to_owned(),
-        });
-        Environment {
+    /// # Errors
+    /// A library that has changed since it was found.
+    pub fn of(resolved: &Resolved, recipe: &Recipe, engine: &dyn Engine, material: &Material) -> Result<Environment> {
+        Ok(Environment {
             fer_host: env!("CARGO_PKG_VERSION").into(),
             fer_abi: fer_abi::VERSION.into(),
             rustc: env!("FER_RUSTC").into(),
@@ -115,11 +145,32 @@ impl Environment {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             seed: resolved.experiment.seed,
             config_files: resolved.files().map(|f| f.display().to_string()).collect(),
-            plugins: plugins.collect(),
+            plugins: recipe.parts().map(PluginRecord::of).collect::<Result<_>>()?,
             data: DataRecord::of(material),
             pretrained: vec![],
-        }
+        })
     }
+}
+
+/// What is to be said where components come from other libraries than they did.
+pub fn changed_plugins(then: &Environment, now: &Environment) -> Option<Failure> {
+    let before = |p: &PluginRecord| then.plugins.iter().find(|q| (&q.kind, &q.id) == (&p.kind, &p.id)).cloned();
+    let same = |p: &PluginRecord| before(p).is_some_and(|q| q.sha256 == p.sha256);
+    let mut changed: Vec<&PluginRecord> = now.plugins.iter().filter(|p| !same(p)).collect();
+    changed.dedup_by_key(|p| (&p.kind, &p.id));
+    let names: Vec<&str> = changed.iter().map(|p| p.id.as_str()).collect();
+    if changed.is_empty() {
+        return None;
+    }
+    let tell = |failure: Failure, p: &PluginRecord| {
+        let time = p.modified.as_ref().map_or(String::new(), |time| format!(", changed {time}"));
+        failure
+            .note(format!("{} {}: {}", p.kind, p.id, p.library))
+            .note(format!("  then: {}", before(p).map_or("not there".into(), |q| q.sha256)))
+            .note(format!("  now:  {}{time}", p.sha256))
+    };
+    let failure = Failure::new(format!("plugin libraries have changed since the run began: {}", names.join(", ")));
+    Some(changed.into_iter().fold(failure, tell))
 }
 
 /// One split's numbers.

@@ -26,7 +26,7 @@ use super::{
     material::Material,
     model::{Model, feeds},
     pictures::{draw_confusion, draw_curve},
-    record::{DataRecord, Environment, Results},
+    record::{DataRecord, Environment, Results, changed_plugins},
     report::Reporter,
     starting::{pretrained, pretrained_again},
     watch::Watch,
@@ -75,7 +75,7 @@ pub fn start(resolved: Resolved, options: &RunOptions) -> Result<()> {
     if let Some(notice) = &material.dataset.notice {
         reporter.notice(notice);
     }
-    let mut environment = Environment::of(&session.resolved, &session.recipe, engine.as_ref(), &material);
+    let mut environment = Environment::of(&session.resolved, &session.recipe, engine.as_ref(), &material)?;
     let experiment = &session.resolved.experiment;
     let step = model.step(material.batch)?;
     reporter.header(&session, &environment, &step);
@@ -124,7 +124,7 @@ pub fn resume(path: &Path, options: &RunOptions) -> Result<()> {
         return Ok(());
     }
     let model = Model::new(&session, &material);
-    let mut environment = Environment::of(&session.resolved, &session.recipe, engine.as_ref(), &material);
+    let mut environment = Environment::of(&session.resolved, &session.recipe, engine.as_ref(), &material)?;
     if folder.environment().is_file() {
         let then: Environment = read_json(&folder.environment())?;
         unchanged(&then, &environment, options)?;
@@ -160,17 +160,12 @@ fn unchanged(then: &Environment, now: &Environment, options: &RunOptions) -> Res
             .note(format!("now:  {} {:?} {:.12}", now.data.name, now.data.counts, now.data.fingerprint))
             .help("a resumed run would mix results; start a new one"));
     }
-    let changed: Vec<&str> = now
-        .plugins
-        .iter()
-        .filter(|p| !then.plugins.iter().any(|q| (&q.kind, &q.id, &q.sha256) == (&p.kind, &p.id, &p.sha256)))
-        .map(|p| p.id.as_str())
-        .collect();
-    if changed.is_empty() || options.accept_changed_plugins {
-        return Ok(());
+    match changed_plugins(then, now) {
+        Some(failure) if !options.accept_changed_plugins => Err(failure.help(
+            "a resumed run promises the bits of an unbroken one: --accept-changed-plugins goes on without that promise",
+        )),
+        _ => Ok(()),
     }
-    Err(Failure::new(format!("plugin libraries have changed since the run began: {}", changed.join(", ")))
-        .help("--accept-changed-plugins continues with the libraries of today"))
 }
 
 /// Set by the first Ctrl-C; a second one ends the program at once.

@@ -25,6 +25,13 @@ pub(crate) struct Library {
     components: Vec<(Descriptor, raw::Build)>,
 }
 
+impl Library {
+    /// The version of the header that this host speaks, a major version that the library shares.
+    pub(crate) fn version(&self) -> String {
+        format!("C {}.{}", raw::MAJOR, raw::MINOR)
+    }
+}
+
 /// Opens a library that has the C entry point and not the other one; `None` for any other, or none.
 pub(crate) fn load(path: &Path) -> Result<Option<&'static Library>, Fault> {
     // SAFETY: the library's constructors run; that is what loading a plugin is, and a child process tried it before.
