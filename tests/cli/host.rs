@@ -12,7 +12,7 @@ use tempfile::TempDir;
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fer-host");
 
 /// Libraries that the tests' configs name.
-pub const PLUGINS: [&str; 13] = [
+pub const PLUGINS: [&str; 15] = [
     "backbone_convit",
     "backbone_resnet",
     "backbone_swin",
@@ -20,6 +20,8 @@ pub const PLUGINS: [&str; 13] = [
     "backbone_vit",
     "backbone_xcit",
     "loss_cross_entropy",
+    "loss_example_brier",
+    "loss_example_focal",
     "loss_f_pdls",
     "loss_pdls",
     "resizer_bilinear",

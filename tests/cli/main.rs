@@ -13,6 +13,7 @@ mod host;
 mod micro;
 mod new;
 mod outputs;
+mod own_ops;
 mod pretrained;
 mod record;
 mod refused_resume;
