@@ -27,6 +27,8 @@ pub mod property {
     /// Text, may be given several times: a kernel of the library, as `cpu focal.terms 1`. The host writes these from what
     /// [`PluginModule::kernels`](crate::PluginModule) gives, and drops what a library says under this name.
     pub const KERNEL: &str = "kernel";
+    /// Text: the version of the boundary that the library speaks. The host writes it, as it does kernels.
+    pub const ABI: &str = "abi";
 }
 
 /// A component as `plugin list` and `plugin show` print it; asking for it builds nothing.

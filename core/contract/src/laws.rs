@@ -37,7 +37,7 @@ pub fn declared(subject: &Subject) -> Vec<Property<'static>> {
 
 /// What a component says of itself and this host does not understand: a word of a later version, or a slip.
 pub fn unknown(subject: &Subject) -> Vec<String> {
-    let other = [fer_abi::property::LAYOUT, fer_abi::property::KERNEL];
+    let other = [fer_abi::property::LAYOUT, fer_abi::property::KERNEL, fer_abi::property::ABI];
     let known = |name: &str| other.contains(&name) || table(name).is_some();
     claims(subject).map(|(name, _)| name.to_owned()).filter(|name| !known(name)).collect()
 }

@@ -111,7 +111,7 @@ impl Component {
 
     /// The version of the boundary that its library speaks, as it said when it was described.
     pub fn abi(&self) -> &str {
-        match self.descriptor.properties.iter().find(|p| p.name == load::SPEAKS).map(|p| &p.value) {
+        match self.descriptor.properties.iter().find(|p| p.name == property::ABI).map(|p| &p.value) {
             Some(Attribute::Text(version)) => version,
             _ => "",
         }

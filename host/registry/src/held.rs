@@ -67,7 +67,15 @@ fn sealed(library: &Path, bytes: &[u8]) -> Option<PathBuf> {
         os::fd::{AsRawFd, IntoRawFd},
     };
 
-    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+    use rustix::{
+        fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
+        process::{Resource, getrlimit},
+    };
+
+    // A limit of the size of files is one of files without a name too, and whoever goes beyond it is killed.
+    if getrlimit(Resource::Fsize).current.is_some_and(|most| most < bytes.len() as u64) {
+        return None;
+    }
 
     // What a debugger shows.
     let name = library.file_name()?.to_string_lossy();

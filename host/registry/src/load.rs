@@ -14,9 +14,6 @@ use fer_abi::{
 
 use crate::{c, error::Fault, kernels, older, validate};
 
-/// The property that this host adds to a descriptor: the version of the boundary that its library speaks.
-pub(crate) const SPEAKS: &str = "abi";
-
 /// A loaded library, whichever version of the table it has.
 #[derive(Clone, Copy)]
 pub(crate) enum Module {
@@ -75,15 +72,19 @@ pub(crate) fn load(path: &Path) -> Result<Module, Fault> {
     header.init_root_module().map(Module::V0_1).map_err(|error| fault(&error))
 }
 
-/// Asks a loaded library for its components and checks what it says; its kernels are properties of each.
-pub(crate) fn describe(module: Module) -> Result<Vec<Descriptor>, Fault> {
+/// Asks a loaded library for its components and checks what it says; its kernels are properties of each, and `before_kernels` is called
+/// before it is asked for them.
+pub(crate) fn describe(module: Module, before_kernels: impl FnOnce()) -> Result<Vec<Descriptor>, Fault> {
     let mut descriptors = module.descriptors();
     validate::check(&descriptors).map_err(Fault::new)?;
+    before_kernels();
     let kernels = kernels(module)?;
     for descriptor in &mut descriptors {
-        descriptor.properties.retain(|p| p.name != property::KERNEL && p.name != SPEAKS);
+        descriptor.properties.retain(|p| p.name != property::KERNEL && p.name != property::ABI);
         descriptor.properties.extend(kernels::properties(&kernels));
-        descriptor.properties.push(NamedAttribute { name: SPEAKS.into(), value: Attribute::Text(module.abi().into()) });
+        descriptor
+            .properties
+            .push(NamedAttribute { name: property::ABI.into(), value: Attribute::Text(module.abi().into()) });
     }
     Ok(descriptors)
 }

@@ -87,7 +87,7 @@ impl Probe {
             return Ok(known);
         }
         let descriptors = match self {
-            Probe::Off => load::describe(load::load(&held::path(&file.path, &file.sha256)?)?)?,
+            Probe::Off => load::describe(load::load(&held::path(&file.path, &file.sha256)?)?, || {})?,
             Probe::Child { program, describing, .. } => {
                 child::describe(program, *describing, file)?.into_iter().map(Descriptor::from).collect()
             }
@@ -219,10 +219,8 @@ fn describe(library: &Path, sha256: &str) -> Result<(), Fault> {
     stage(Stage::Load);
     let module = load::load(&held::path(library, sha256)?)?;
     stage(Stage::Describe);
-    let descriptors = load::describe(module)?;
     // A run loads kernels into its own process. Here they are only looked at, so that a list that hangs or crashes does it here.
-    stage(Stage::Kernels);
-    load::kernels(module)?;
+    let descriptors = load::describe(module, || stage(Stage::Kernels))?;
     say(&Message::Components(descriptors.iter().map(ComponentInfo::from).collect()), &[]);
     Ok(())
 }

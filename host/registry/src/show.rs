@@ -11,7 +11,6 @@ use serde::Serialize;
 use crate::{
     component::Component,
     info::{ComponentInfo, PropertyInfo, ValueInfo},
-    load::SPEAKS,
     spec::bounds,
 };
 
@@ -67,7 +66,7 @@ fn page(report: &ComponentReport, options: &[OptionSpec], library: &Path) -> Str
 /// What `plugin check` holds the component to besides what its kind must do.
 fn claims(text: &mut String, about: &ComponentInfo) {
     // How weights are spelled is no claim, and long; kernels have a list of their own.
-    let other = [property::LAYOUT, property::KERNEL, SPEAKS];
+    let other = [property::LAYOUT, property::KERNEL, property::ABI];
     let claims: Vec<_> = about.properties.iter().filter(|p| !other.contains(&p.name.as_str())).collect();
     if !claims.is_empty() {
         text.push_str("\nclaims (fer-host plugin check)\n");

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{path::PathBuf, sync::LazyLock};
+use std::{path::PathBuf, sync::LazyLock, time::Duration};
 
 use fer_abi::{BuildError, Fragment, NamedOption, OptionValue};
 use fer_contract::{Case, Subject, truth};
@@ -139,14 +139,46 @@ fn what_a_later_minor_version_appends_is_ignored() {
     }
 }
 
-/// What a child process says of a library in C is what this process reads there.
-#[test]
-fn a_library_in_c_is_probed_like_any_other() {
+/// A child process that tries and builds; long enough for a machine that builds other things meanwhile.
+fn probe() -> Probe {
     let program = std::env::current_exe().expect("the test's program");
     let examples = program.ancestors().nth(2).expect("target/<profile>/deps").join("examples");
     let prober = examples.join(format!("prober{}", std::env::consts::EXE_SUFFIX));
-    // Long enough for a machine that builds other things meanwhile.
-    let probe = Probe::child(prober).with_limit(std::time::Duration::from_secs(20));
+    Probe::child(prober).with_limit(Duration::from_secs(20)).with_memory(256 << 20)
+}
+
+/// Whatever a library in C or C++ does in `build` is one line, and this process lives to read it.
+#[test]
+#[cfg(target_os = "linux")]
+fn troubles_stay_in_the_child() {
+    let library = fixture("troubles.cpp", "c_troubles", &[]);
+    let line = |id: &str, probe: &Probe| {
+        let registry = Registry::scan(&SearchPath::of([&library]), probe);
+        let component = registry.get("loss", id).unwrap_or_else(|e| panic!("{e}; {:?}", registry.problems())).clone();
+        let error = component.build(&component.request(vec![], vec![], true)).expect_err(id);
+        assert!(!error.message.contains('\n'), "{id}: {}", error.message);
+        error
+    };
+    for (id, part) in [
+        ("aborts", "crashes while building (SIGABRT)"),
+        ("throws", "crashes while building (SIGABRT)"),
+        ("wild", "crashes while building (SIGSEGV)"),
+        ("eats-memory", "runs out of memory while building (it may take 256 MiB)"),
+    ] {
+        let error = line(id, &probe());
+        assert!(error.panicked && error.message.contains(part), "{id}: {}", error.message);
+    }
+    let error = line("hangs", &probe().with_limit(Duration::from_secs(1)));
+    assert!(error.message.contains("hangs while building (no answer in 1 s)"), "{}", error.message);
+    // Through the child a callback's refusal is the one that is given without it.
+    let error = line("calls", &probe());
+    assert!(!error.panicked && error.message.contains("the host offers no input \"logits\""), "{}", error.message);
+}
+
+/// What a child process says of a library in C is what this process reads there.
+#[test]
+fn a_library_in_c_is_probed_like_any_other() {
+    let probe = probe();
     // A copy: what this process asked before is remembered by path.
     let library = CALLS.with_file_name(format!("c_calls_probed{}", std::env::consts::DLL_SUFFIX));
     std::fs::copy(&*CALLS, &library).expect("copied");

@@ -83,6 +83,8 @@ fn start(library: &Path, component: &Component, request: &Request) -> Result<Chi
     if request.quick {
         command.arg("--quick");
     }
+    // What a crash says last is what is told of it: its message, and no trace.
+    command.env("RUST_BACKTRACE", "0");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)
 }
 
