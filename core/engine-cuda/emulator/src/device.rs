@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -18,6 +19,7 @@ pub struct EmulatedDevice {
     info: DeviceInfo,
     seed: u64,
     lost_after: Option<usize>,
+    refused: Option<String>,
     state: Arc<Mutex<State>>,
 }
 
@@ -69,7 +71,7 @@ impl EmulatedDevice {
             left: lost_after,
             lost: None,
         };
-        EmulatedDevice { info, seed, lost_after, state: Arc::new(Mutex::new(state)) }
+        EmulatedDevice { info, seed, lost_after, refused: None, state: Arc::new(Mutex::new(state)) }
     }
 
     /// With so many bytes of memory.
@@ -88,6 +90,33 @@ impl EmulatedDevice {
     #[must_use]
     pub fn lost_after(self, replays: usize) -> EmulatedDevice {
         EmulatedDevice::of(self.info, self.seed, Some(replays))
+    }
+
+    /// That does not compile units of this name. Said last.
+    #[must_use]
+    pub fn refusing(mut self, unit: &str) -> EmulatedDevice {
+        self.refused = Some(unit.to_owned());
+        self
+    }
+
+    /// Compiles a few side by side.
+    fn load(&self, units: &[Unit]) -> Result<Vec<Arc<Loaded>>> {
+        if let Some(unit) = units.iter().find(|unit| Some(&*unit.name) == self.refused.as_deref()) {
+            let log = "this device was to refuse it".to_owned();
+            return Err(DeviceError::Compile { unit: unit.name.to_string(), log });
+        }
+        let few = thread::available_parallelism().map_or(1, usize::from);
+        let mut loaded = vec![];
+        for units in units.chunks(few) {
+            let these: Vec<_> = thread::scope(|scope| {
+                let workers: Vec<_> = units.iter().map(|unit| scope.spawn(|| compile::load(unit))).collect();
+                workers.into_iter().map(thread::ScopedJoinHandle::join).collect()
+            });
+            for unit in these {
+                loaded.push(unit.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+        }
+        Ok(loaded)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -163,12 +192,12 @@ impl Device for EmulatedDevice {
 
     fn prepare(&self, units: &[Unit]) -> Result<()> {
         self.state().alive("prepare")?;
-        units.iter().try_for_each(|unit| compile::load(unit).map(|_| ()))
+        self.load(units).map(drop)
     }
 
     fn record(&self, units: &[Unit], commands: &[Command<Address>]) -> Result<Box<dyn Recording>> {
         self.state().alive("record")?;
-        let units: Vec<Arc<Loaded>> = units.iter().map(compile::load).collect::<Result<_>>()?;
+        let units = self.load(units)?;
         Ok(Box::new(Recorded::new(&units, commands, &self.info, self.state.clone())?))
     }
 }

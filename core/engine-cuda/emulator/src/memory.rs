@@ -13,12 +13,14 @@ const FRESH: u8 = 0xff;
 /// Allocations begin and end at multiples of this.
 const ALIGNMENT: usize = 256;
 
-/// Whole pages between two that cannot be touched.
+/// Addresses on both sides of an allocation that nothing may touch: a multiple of every page's size, and more than most wrong strides.
+const GUARD: usize = 1 << 20;
+
+/// Whole pages between some that cannot be touched.
 pub(crate) struct Pages {
     map: *mut u8,
     /// Of those that can be touched.
     bytes: usize,
-    guard: usize,
 }
 
 // SAFETY: a mapping belongs to the process, not to a thread; who writes to it where is up to the pointers' users.
@@ -27,16 +29,16 @@ unsafe impl Send for Pages {}
 impl Pages {
     pub(crate) fn new(least: usize) -> io::Result<Pages> {
         // SAFETY: asks for a number.
-        let guard = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
-        let bytes = least.max(1).checked_next_multiple_of(guard).ok_or(io::ErrorKind::OutOfMemory)?;
-        let all = bytes.checked_add(2 * guard).ok_or(io::ErrorKind::OutOfMemory)?;
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+        let bytes = least.max(1).checked_next_multiple_of(page).ok_or(io::ErrorKind::OutOfMemory)?;
+        let all = bytes.checked_add(2 * GUARD).ok_or(io::ErrorKind::OutOfMemory)?;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a new mapping, at a place that the system chooses.
         let map = unsafe { libc::mmap(ptr::null_mut(), all, libc::PROT_NONE, flags, -1, 0) };
         if map == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let pages = Pages { map: map.cast(), bytes, guard };
+        let pages = Pages { map: map.cast(), bytes };
         // SAFETY: pages of the mapping above.
         if unsafe { libc::mprotect(pages.begin().cast(), bytes, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
             return Err(io::Error::last_os_error());
@@ -45,7 +47,7 @@ impl Pages {
     }
 
     pub(crate) fn begin(&self) -> *mut u8 {
-        self.map.wrapping_add(self.guard)
+        self.map.wrapping_add(GUARD)
     }
 
     pub(crate) fn end(&self) -> *mut u8 {
@@ -65,7 +67,7 @@ impl Pages {
 impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: the whole of this mapping, which nobody uses any more.
-        unsafe { libc::munmap(self.map.cast(), self.bytes + 2 * self.guard) };
+        unsafe { libc::munmap(self.map.cast(), self.bytes + 2 * GUARD) };
     }
 }
 
@@ -156,8 +158,7 @@ impl Memory {
     pub(crate) fn describe(&self, address: u64) -> String {
         let of = |allocation: &Allocation, what: &str| {
             let begin = allocation.begin() as u64;
-            let (map, end) =
-                (allocation.pages.map as u64, allocation.pages.end() as u64 + allocation.pages.guard as u64);
+            let (map, end) = (allocation.pages.map as u64, allocation.pages.end() as u64 + GUARD as u64);
             let size = allocation.bytes;
             (map..end).contains(&address).then(|| match address.checked_sub(begin) {
                 None => format!("{} bytes before {what} of {size} bytes", begin - address),

@@ -1,8 +1,6 @@
 //! What kernels must not do is an error that says so.
 
-mod common;
-
-use common::{download, launch, replay, unit, upload};
+use crate::common::{download, launch, replay, unit, upload};
 use fer_cuda_emulator::EmulatedDevice;
 use fer_engine_cuda::device::{Command, Device, DeviceError, Parameter::*};
 
@@ -51,7 +49,7 @@ fn threads_at_different_barriers() {
 fn lanes_that_wait_for_others_for_ever() {
     misuse("if (i < 40) __syncthreads(); else if (i < 50) __syncwarp();\nelse __syncthreads();", "different barriers");
     misuse("if (i & 1) __syncthreads(); else __syncwarp();", "no thread can go on");
-    misuse("__syncwarp(i & 1 ? 0xffffffffu : 0x55555555u);__syncthreads();", "end");
+    misuse("__syncwarp(i & 1 ? 0xffffffffu : 0x55555555u); __syncthreads();", "no thread can go on");
     misuse("if (i & 1) y[i] = __shfl_xor_sync(~0u, y[i], 1); else __syncthreads();", "no thread can go on");
 }
 
@@ -67,17 +65,39 @@ fn lanes_that_do_different_things() {
 
 #[test]
 fn a_matrix_product_without_all_lanes() {
-    misuse("if (i == 3) return; u32 a[4] = {}, b[2] = {}; float c[4]; mma_bf16(c, a, b); y[i] = c[0];", "matrix product");
+    misuse(
+        "if (i == 3) return; u32 a[4] = {}, b[2] = {}; float c[4]; mma_bf16(c, a, b); y[i] = c[0];",
+        "matrix product",
+    );
 }
 
 #[test]
-fn indices_and_addresses() {
+fn an_index_past_the_end_of_an_array() {
     misuse("__shared__ float s[64]; s[i + 1] = i; y[i] = s[i];", "an index past the end of an array");
-    misuse("y[i] = ((float4*)(y + (i & 8)))->x + ((float4*)(y + 1))->y;", "a misaligned address");
+    misuse("float s[4]; s[i & 3] = i; y[i] = s[i & 7];", "an index past the end of an array");
+}
+
+#[test]
+fn a_misaligned_address() {
+    misuse("y[i] = ((float4*)(y + 4))->x + ((float4*)(y + 1))->y;", "a misaligned address");
+    misuse("*(u32*)((u8*)y + 4 * i + (i == 9)) = 1;", "a misaligned address; thread (9, 0, 0)");
+}
+
+#[test]
+fn writes_beside_dynamic_shared_memory() {
     misuse("EXTERN_SHARED(float, s); s[-1 - i] = 0;", "before its dynamic shared memory");
     lost("EXTERN_SHARED(float, s); s[i] = 1.0f; y[i] = s[3];", "an illegal address");
+}
+
+#[test]
+fn writes_outside_all_memory() {
     lost("y[i + 1] = i;", "0 bytes behind the end of an allocation of 256 bytes; thread (63, 0, 0) of block (0, 0, 0)");
     lost("y[i] = y[-2000];", "before an allocation of 256 bytes");
+    lost("y[i] = *(float*)0;", "in no allocation");
+}
+
+#[test]
+fn an_integer_divided_by_zero() {
     lost("y[i] = i / (int)(y[i] * 2.0f);", "an integer divided by zero");
 }
 
@@ -126,14 +146,16 @@ fn a_missing_barrier_shows() {
     for seed in 0..20 {
         assert_eq!(wrong(&kernel("__syncthreads();"), seed), 0);
         assert_ne!(wrong(&kernel(""), seed), 0);
-        // A barrier of the warp is none of the block.
-        assert_ne!(wrong(&kernel("__syncwarp();"), seed), 0);
     }
+    // A barrier of the warp is none of the block; that shows where one warp runs ahead.
+    let shown = (0..20).filter(|&seed| wrong(&kernel("__syncwarp();"), seed) > 0).count();
+    assert!(shown >= 5, "{shown}");
 }
 
 #[test]
 fn a_seed_decides_the_order() {
-    let source = r#"extern "C" __global__ void run(float* y, u32* n) { y[atomicAdd(n, 1u)] = blockIdx.x * 64 + threadIdx.x; }"#;
+    let source =
+        r#"extern "C" __global__ void run(float* y, u32* n) { y[atomicAdd(n, 1u)] = blockIdx.x * 64 + threadIdx.x; }"#;
     let order = |seed: u64| {
         let device = EmulatedDevice::new().seed(seed);
         let (y, n) = (device.allocate(1024).unwrap(), upload(&device, &[0.0]));

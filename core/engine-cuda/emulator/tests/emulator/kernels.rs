@@ -1,8 +1,6 @@
 //! What kernels may do comes out as on a card.
 
-mod common;
-
-use common::{download, launch, replay, upload};
+use crate::common::{download, launch, replay, upload};
 use fer_cuda_emulator::EmulatedDevice;
 use fer_engine_cuda::device::{Device, Parameter::*};
 
@@ -212,13 +210,13 @@ fn intrinsics_are_what_they_are_called() {
             y[7] = warpSize;
             y[12] = widen(round_bf16(1.00390625f)) + widen(round_bf16(1.01171875f));
             y[13] = __uint_as_float(__float_as_uint(-2.5f));
-            y[14] = assert(y[7] == 32), erff(0.0f) + tanhf(0.0f) + __activemask();
+            assert(y[7] == 32);
+            y[14] = erff(0.0f) + tanhf(0.0f) + __activemask();
             y[15] = __ldg(y + 9);
         }"#,
         1,
         16,
     );
-    let expected =
-        [3.0, 808.0, 1.0, 42.0, 1.0, 13.25, 2.0, 32.0, 1.0, 2.0, 3.0, 4.0, 2.015625, -2.5, 1.0, 2.0];
+    let expected = [3.0, 808.0, 1.0, 42.0, 1.0, 13.25, 2.0, 32.0, 1.0, 2.0, 3.0, 4.0, 2.015625, -2.5, 1.0, 2.0];
     assert_eq!(y, expected);
 }

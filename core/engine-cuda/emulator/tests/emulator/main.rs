@@ -1,0 +1,7 @@
+//! The emulator itself, on kernels that are written here.
+
+mod common;
+mod device;
+mod kernels;
+mod misuse;
+mod products;
