@@ -115,17 +115,19 @@ impl Block {
                 order.swap(i, random.below(i + 1));
             }
             for &warp in &order {
-                // SAFETY: as above, here and below.
-                while unsafe { (&(*block).warps)[warp].ready } != 0 {
+                // SAFETY: as above.
+                let ready = || unsafe { (&(*block).warps)[warp].ready };
+                while ready() != 0 {
                     went_on = true;
                     let chance = random.next() as usize;
                     let (first, step) = (chance & 31, chance >> 32 & 31 | 1);
                     for lane in (0..32).map(|k| (first + k * step) & 31) {
-                        if unsafe { (&(*block).warps)[warp].ready } >> lane & 1 == 0 {
+                        if ready() >> lane & 1 == 0 {
                             continue;
                         }
                         // SAFETY: the thread is ready, so its fiber waits to go on.
                         unsafe { Block::resume(block, warp * 32 + lane) };
+                        // SAFETY: as above.
                         if let Some(failure) = unsafe { (*block).failure.take() } {
                             return Err(failure);
                         }

@@ -81,13 +81,10 @@ impl Allocation {
         self.pages.end().wrapping_sub(self.bytes.max(1).next_multiple_of(ALIGNMENT))
     }
 
-    /// Before and behind the data.
-    fn beside(&self) -> [&mut [u8]; 2] {
+    /// Where the bytes before and behind the data are, and how many.
+    fn beside(&self) -> [(*mut u8, usize); 2] {
         let (begin, end) = (self.begin(), self.begin().wrapping_add(self.bytes));
-        let part = |from: *mut u8, to: *mut u8| {
-            // SAFETY: parts of the pages that nobody else refers to; the two do not overlap.
-            unsafe { slice::from_raw_parts_mut(from, to as usize - from as usize) }
-        };
+        let part = |from: *mut u8, to: *mut u8| (from, to as usize - from as usize);
         [part(self.pages.begin(), begin), part(end, self.pages.end())]
     }
 }
@@ -117,9 +114,11 @@ impl Memory {
         };
         let pages = Pages::new(taken).map_err(|_| none)?;
         let allocation = Allocation { bytes, pages };
-        // SAFETY: the allocation's own bytes, which nobody else knows yet.
-        unsafe { allocation.begin().write_bytes(FRESH, bytes) };
-        allocation.beside().into_iter().for_each(|part| part.fill(PATTERN));
+        // SAFETY: the allocation's own pages, which nobody else knows yet.
+        unsafe {
+            allocation.begin().write_bytes(FRESH, bytes);
+            allocation.beside().into_iter().for_each(|(part, bytes)| part.write_bytes(PATTERN, bytes));
+        }
         self.used += taken;
         let address = allocation.begin() as u64;
         self.live.insert(address, allocation);
@@ -173,7 +172,8 @@ impl Memory {
 }
 
 fn verify(address: u64, allocation: &Allocation) -> Result<(), String> {
-    let [before, behind] = allocation.beside();
+    // SAFETY: parts of the pages that nobody writes to while the device's lock is held.
+    let [before, behind] = allocation.beside().map(|(part, bytes)| unsafe { slice::from_raw_parts(part, bytes) });
     let size = allocation.bytes;
     let at = |part: &[u8]| part.iter().position(|&byte| byte != PATTERN);
     if let Some(i) = at(behind) {

@@ -187,10 +187,10 @@ fn a_warp_multiplies_matrices() {
     let (pa, pb, pc) = (upload(&device, &a), upload(&device, &b), device.allocate(1024).unwrap());
     replay(&device, source, launch(1, 64, 0, vec![Pointer(pa, 0), Pointer(pb, 0), Pointer(pc, 0)])).unwrap();
     let c = download(&device, pc, 256);
-    for i in 0..256 {
+    for (i, got) in c.into_iter().enumerate() {
         let (warp, row, column) = (i / 128, i / 8 % 16, i % 8);
         let sum: f32 = (0..16).map(|k| a[warp * 256 + row * 16 + k] * b[warp * 128 + k * 8 + column]).sum();
-        assert_eq!(c[i], sum + 1.0, "warp {warp}, row {row}, column {column}");
+        assert_eq!(got, sum + 1.0, "warp {warp}, row {row}, column {column}");
     }
 }
 
