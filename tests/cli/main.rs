@@ -8,6 +8,7 @@ mod bad_data;
 mod bad_files;
 mod bad_luck;
 mod check;
+mod devices;
 mod evaluation;
 mod host;
 mod micro;

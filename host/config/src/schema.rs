@@ -172,6 +172,8 @@ pub enum Precision {
     #[default]
     F32,
     F64,
+    /// f32, but factors of products are rounded to ten bits of mantissa inside the tensor cores of a card.
+    Tf32,
     /// Products of numbers rounded to bfloat16; their sums, statistics, losses and weights are f32.
     Bf16,
 }
@@ -185,5 +187,14 @@ pub enum Engine {
     /// The reference.
     Dfdx,
     Cpu,
-    Cuda,
+    /// A card of NVIDIA's, by its number.
+    Cuda {
+        #[serde(default)]
+        device: usize,
+    },
+}
+
+impl Engine {
+    /// The variants' names.
+    pub const NAMES: [&str; 4] = ["Auto", "Dfdx", "Cpu", "Cuda"];
 }

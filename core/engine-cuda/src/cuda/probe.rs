@@ -76,6 +76,8 @@ pub struct Survey {
 /// # Errors
 /// Why none can.
 pub fn probe() -> Result<Vec<Card>, NoCuda> {
+    // Most machines without a card have no driver, and then need not open the other libraries, which are large.
+    driver()?;
     survey().usable()
 }
 
