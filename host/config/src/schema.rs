@@ -180,6 +180,7 @@ pub enum Precision {
 
 /// What computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Engine {
     /// The fastest engine that this machine has.
     #[default]

@@ -225,10 +225,8 @@ fn not_found(part: Part, missing: Missing, driver: Option<Version>) -> NoCuda {
     let mut notes = missing.unusable;
     if !missing.looked.is_empty() {
         let files = part.files().join(", ");
-        notes.push(format!(
-            "looked for {files} in {}, and where the system has its libraries",
-            missing.looked.join(", ")
-        ));
+        notes.push(format!("looked for {files} where the system has its libraries, and in"));
+        notes.extend(missing.looked.iter().map(|folder| format!("  {folder}")));
     }
     // The wheels without a suffix are those of the latest CUDA.
     let suffix = if driver.is_some_and(|driver| driver.0 == 12) { "-cu12" } else { "" };

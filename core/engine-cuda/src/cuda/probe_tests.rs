@@ -50,7 +50,8 @@ fn a_missing_part_says_where_it_was_looked_for_and_what_to_install() {
     let missing = Missing { unusable: vec![], looked: vec!["/a".into(), "/b".into()] };
     let said = not_found(Part::Nvrtc, missing.clone(), Some((13, 0)));
     assert_eq!(said.message, "NVRTC is not on this machine");
-    assert!(said.notes[0].ends_with("in /a, /b, and where the system has its libraries"), "{said:?}");
+    assert!(said.notes[0].ends_with(" where the system has its libraries, and in"), "{said:?}");
+    assert_eq!(said.notes[1..], ["  /a", "  /b"]);
     assert!(said.help.starts_with("pip install nvidia-cuda-nvrtc nvidia-cublas into the environment"), "{said:?}");
     assert!(said.help.contains("FER_NVRTC names the file"), "{said:?}");
     let said = not_found(Part::CublasLt, missing, Some((12, 4)));

@@ -67,41 +67,11 @@ impl Products {
 
     fn planned(&self, shape: &Shape, product: &MatMul<Address>) -> Result<Plan> {
         let lt = &*self.lt;
-        let descriptor = lt.descriptor(match shape.math {
-            // Full f32 for f32 factors, and f32 sums for bf16 ones; TF32 only where it is asked for.
-            Math::Exact => Compute::CUBLAS_COMPUTE_32F,
-            Math::Tf32 => Compute::CUBLAS_COMPUTE_32F_FAST_TF32,
-        })?;
-        // CUBLAS_OP_N and CUBLAS_OP_T.
-        let turned = |columns: &Columns| c_int::from(columns.transposed);
-        lt.set_descriptor(&descriptor, DescriptorSetting::CUBLASLT_MATMUL_DESC_TRANSA, turned(&shape.x))?;
-        lt.set_descriptor(&descriptor, DescriptorSetting::CUBLASLT_MATMUL_DESC_TRANSB, turned(&shape.y))?;
-        let epilogue = match shape.epilogue {
-            Epilogue::None => None,
-            Epilogue::Bias => Some(LtEpilogue::CUBLASLT_EPILOGUE_BIAS),
-            Epilogue::SumsOfY => Some(LtEpilogue::CUBLASLT_EPILOGUE_BGRADB),
-        };
-        if let Some(epilogue) = epilogue {
-            lt.set_descriptor(&descriptor, DescriptorSetting::CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue as c_int)?;
-            let element = data_type(shape.d.element) as c_int;
-            lt.set_descriptor(&descriptor, DescriptorSetting::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, element)?;
-        }
-        let (x, y, d) = (self.layout(&shape.x, shape.batch)?, self.layout(&shape.y, shape.batch)?, {
-            self.layout(&shape.d, shape.batch)?
-        });
+        let descriptor = descriptor(lt, shape)?;
+        let [x, y, d] = [&shape.x, &shape.y, &shape.d].map(|columns| layout(lt, columns, shape.batch));
+        let (x, y, d) = (x?, y?, d?);
         let proposal = self.propose(shape, &descriptor, [&x, &y, &d], product)?;
         Ok(Plan { descriptor, x, y, d, algorithm: proposal.algorithm, workspace: proposal.workspace })
-    }
-
-    fn layout(&self, columns: &Columns, batch: i32) -> Result<Owned> {
-        let lt = &*self.lt;
-        let layout = lt.layout(data_type(columns.element), columns.rows, columns.columns, columns.leading)?;
-        if batch > 1 {
-            lt.set_layout(&layout, LayoutSetting::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, batch)?;
-            let stride = columns.batch_stride;
-            lt.set_layout(&layout, LayoutSetting::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride)?;
-        }
-        Ok(layout)
     }
 
     /// The algorithm that the library thinks fastest.
@@ -113,20 +83,7 @@ impl Products {
         product: &MatMul<Address>,
     ) -> Result<Proposal> {
         let lt = &*self.lt;
-        let preference = lt.preference()?;
-        lt.set_preference(&preference, PreferenceSetting::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, WORKSPACE as u64)?;
-        // Where k is split, the parts are summed by a second kernel in f32. In place they would be summed in the result's type, as
-        // they come.
-        let schemes = Scheme::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
-        lt.set_preference(&preference, PreferenceSetting::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, schemes)?;
-        for (setting, columns) in [
-            (PreferenceSetting::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &shape.x),
-            (PreferenceSetting::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &shape.y),
-            (PreferenceSetting::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &shape.d),
-            (PreferenceSetting::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &shape.d),
-        ] {
-            lt.set_preference(&preference, setting, columns.aligned)?;
-        }
+        let preference = preference(lt, shape)?;
         let mut proposal = std::mem::MaybeUninit::<Proposal>::zeroed();
         let mut count = 0;
         let (x, y, d) = (x.raw(), y.raw(), d.raw());
@@ -200,10 +157,110 @@ impl Drop for Products {
     }
 }
 
+/// What a shape computes.
+fn descriptor(lt: &CublasLt, shape: &Shape) -> Result<Owned> {
+    use DescriptorSetting as Setting;
+    let descriptor = lt.descriptor(match shape.math {
+        // Full f32 for f32 factors, and f32 sums for bf16 ones; TF32 only where it is asked for.
+        Math::Exact => Compute::CUBLAS_COMPUTE_32F,
+        Math::Tf32 => Compute::CUBLAS_COMPUTE_32F_FAST_TF32,
+    })?;
+    // CUBLAS_OP_N and CUBLAS_OP_T.
+    let turned = |columns: &Columns| c_int::from(columns.transposed);
+    lt.set_descriptor(&descriptor, Setting::CUBLASLT_MATMUL_DESC_TRANSA, turned(&shape.x))?;
+    lt.set_descriptor(&descriptor, Setting::CUBLASLT_MATMUL_DESC_TRANSB, turned(&shape.y))?;
+    let epilogue = match shape.epilogue {
+        Epilogue::None => return Ok(descriptor),
+        Epilogue::Bias => LtEpilogue::CUBLASLT_EPILOGUE_BIAS,
+        Epilogue::SumsOfY => LtEpilogue::CUBLASLT_EPILOGUE_BGRADB,
+    };
+    lt.set_descriptor(&descriptor, Setting::CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue as c_int)?;
+    let element = data_type(shape.d.element) as c_int;
+    lt.set_descriptor(&descriptor, Setting::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, element)?;
+    Ok(descriptor)
+}
+
+fn layout(lt: &CublasLt, columns: &Columns, batch: i32) -> Result<Owned> {
+    let layout = lt.layout(data_type(columns.element), columns.rows, columns.columns, columns.leading)?;
+    if batch > 1 {
+        lt.set_layout(&layout, LayoutSetting::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, batch)?;
+        let stride = columns.batch_stride;
+        lt.set_layout(&layout, LayoutSetting::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride)?;
+    }
+    Ok(layout)
+}
+
+/// What an algorithm for a shape may use.
+fn preference(lt: &CublasLt, shape: &Shape) -> Result<Owned> {
+    use PreferenceSetting as Setting;
+    let preference = lt.preference()?;
+    lt.set_preference(&preference, Setting::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, WORKSPACE as u64)?;
+    // Where k is split, the parts are summed by a second kernel in f32. In place they would be summed in the result's type, as they
+    // come.
+    let schemes = Scheme::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
+    lt.set_preference(&preference, Setting::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, schemes)?;
+    for (setting, columns) in [
+        (Setting::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &shape.x),
+        (Setting::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &shape.y),
+        (Setting::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &shape.d),
+        (Setting::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &shape.d),
+    ] {
+        lt.set_preference(&preference, setting, columns.aligned)?;
+    }
+    Ok(preference)
+}
+
 fn data_type(element: Element) -> DataType {
     match element {
         Element::Bf16 => DataType::CUDA_R_16BF,
         // `by_columns` lets no other through.
         _ => DataType::CUDA_R_32F,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cuda::library::find, device::Matrix};
+
+    /// Descriptors need no card; what cublasLt does not know, or knows by another size, it refuses here.
+    #[test]
+    #[ignore = "needs cublasLt (no card): set FER_CUBLASLT to its file or folder, and run with --ignored"]
+    fn cublas_takes_every_setting_of_a_plan() {
+        let lt = find::<CublasLt>(None).expect("cublasLt").part;
+        let matrix = |element, transposed| {
+            let (place, offset, stride, batch_stride) = (1 << 12, 16, 64, 4096);
+            Matrix { place, offset, element, transposed, stride, batch_stride }
+        };
+        for (math, element) in [(Math::Exact, Element::F32), (Math::Tf32, Element::F32), (Math::Exact, Element::Bf16)] {
+            for (batch, bias, row_sums) in
+                [(1, None, None), (1, Some(256), None), (1, None, Some(256)), (3, None, None)]
+            {
+                let product = MatMul {
+                    m: 64,
+                    n: 64,
+                    k: 64,
+                    batch,
+                    a: matrix(element, true),
+                    b: matrix(element, false),
+                    c: matrix(Element::F32, false),
+                    bias,
+                    row_sums,
+                    math,
+                };
+                let (shape, _) = by_columns(&product).expect("a product that can be");
+                let made = descriptor(&lt, &shape).expect("is described");
+                lt.set_descriptor(&made, DescriptorSetting::CUBLASLT_MATMUL_DESC_BIAS_POINTER, 256u64)
+                    .expect("a pointer");
+                preference(&lt, &shape).expect("is preferred");
+                for columns in [&shape.x, &shape.y, &shape.d] {
+                    layout(&lt, columns, shape.batch).expect("is laid out");
+                }
+            }
+        }
+        // A setting of another size is refused, so the sizes above are right.
+        let (made, wrong) = (lt.descriptor(Compute::CUBLAS_COMPUTE_32F).expect("is described"), 0u8);
+        let refused = lt.set_descriptor(&made, DescriptorSetting::CUBLASLT_MATMUL_DESC_EPILOGUE, wrong);
+        assert!(matches!(refused, Err(DeviceError::Failed { .. })), "{refused:?}");
     }
 }

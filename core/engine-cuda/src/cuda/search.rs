@@ -113,8 +113,11 @@ impl Machine<'_> {
         }
         for python in (self.folders_in)(&prefix.join("lib")) {
             if python.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python")) {
-                packages(python.join("site-packages"));
-                packages(python.join("dist-packages"));
+                let sites = (self.folders_in)(&python);
+                sites
+                    .into_iter()
+                    .filter(|site| site.ends_with("site-packages") || site.ends_with("dist-packages"))
+                    .for_each(&mut packages);
             }
         }
         found
@@ -156,18 +159,16 @@ mod tests {
         let found = places(
             Part::Nvrtc,
             &[("VIRTUAL_ENV", "/env"), ("LD_LIBRARY_PATH", "/a:relative:/b:/a"), ("CUDA_HOME", "/toolkit")],
-            &["/env/lib/python3.12", "/env/lib/other"],
+            &["/env/lib/python3.12", "/env/lib/python3.12/site-packages", "/env/lib/other"],
         );
         assert_eq!(found.named, None);
         assert_eq!(
-            texts(&found)[..8],
+            texts(&found)[..6],
             [
                 "/a",
                 "/b",
                 "/env/lib/python3.12/site-packages/nvidia/cu13/lib",
                 "/env/lib/python3.12/site-packages/nvidia/cuda_nvrtc/lib",
-                "/env/lib/python3.12/dist-packages/nvidia/cu13/lib",
-                "/env/lib/python3.12/dist-packages/nvidia/cuda_nvrtc/lib",
                 "/toolkit/lib64",
                 "/toolkit/lib",
             ]
@@ -176,7 +177,11 @@ mod tests {
 
     #[test]
     fn cublas_has_folders_of_its_own() {
-        let found = places(Part::CublasLt, &[("CONDA_PREFIX", "/conda")], &["/conda/lib/python3.11"]);
+        let found = places(
+            Part::CublasLt,
+            &[("CONDA_PREFIX", "/conda")],
+            &["/conda/lib/python3.11", "/conda/lib/python3.11/site-packages"],
+        );
         let found = texts(&found);
         assert!(found.contains(&"/conda/lib/python3.11/site-packages/nvidia/cublas/lib".to_owned()), "{found:?}");
         assert!(found.contains(&"/conda/lib".to_owned()), "{found:?}");
