@@ -8,7 +8,7 @@ use std::{
 use fer_cpu_kernels::elementwise::Element;
 use fer_engine::{Call, Data, EngineError, Executable, Feeds, Outputs, Result, Store, Summary, Tensor};
 use fer_graph::{Argument, DType, Graph, Role, TensorType};
-use fer_plan::{Life, pack};
+use fer_plan::{Touched, allot};
 
 use crate::{
     Options,
@@ -66,7 +66,7 @@ impl CpuExecutable {
             graph = fer_plan::recompute(&graph, |node| node.op.is("gelu"))?;
         }
         let plan = lower(&graph, options)?;
-        let (offsets, arena_bytes) = allot(&plan);
+        let (offsets, arena_bytes) = places(&plan);
         let guards = guards(&graph, &plan);
         Ok(CpuExecutable {
             arguments: graph.arguments.iter().map(|a| (a.clone(), graph.ty(a.value).clone())).collect(),
@@ -109,67 +109,18 @@ fn updated(graph: &Graph) -> Vec<usize> {
     graph.updates.iter().map(|(name, _)| place(name).expect("a verified graph updates its arguments")).collect()
 }
 
-/// Packs the buffers of a step into one block; a buffer that is written where another is read last takes its place.
-fn allot(plan: &Plan) -> (Vec<Option<usize>>, usize) {
-    let count = plan.buffers.len();
-    let mut lives: Vec<Option<(usize, usize)>> = vec![None; count];
-    for (i, step) in plan.steps.iter().enumerate() {
-        for &b in step.reads.iter().chain(&step.writes) {
-            let life = lives[b].get_or_insert((i, i));
-            life.1 = i;
-        }
-    }
+/// Places in the arena, by buffer, and its size.
+fn places(plan: &Plan) -> (Vec<Option<usize>>, usize) {
+    let calls: Vec<Touched<'_>> =
+        plan.steps.iter().map(|s| Touched { reads: &s.reads, writes: &s.writes, in_place: &s.in_place }).collect();
+    let bytes: Vec<Option<usize>> = plan.buffers.iter().map(|b| (b.home == Home::Arena).then(|| b.bytes())).collect();
     // Outputs and updates are read when all steps are done.
     let updates = plan.updates.iter().filter_map(|update| match update {
-        Update::Buffer(b) => Some(b),
+        Update::Buffer(b) => Some(*b),
         Update::Fill(_) => None,
     });
-    for &b in plan.outputs.iter().chain(updates) {
-        if let Some(life) = &mut lives[b] {
-            life.1 = plan.steps.len();
-        }
-    }
-    let in_arena = |b: usize| plan.buffers[b].home == Home::Arena && lives[b].is_some();
-    // Where a buffer lies with another, the one it lies with.
-    let mut with: Vec<usize> = (0..count).collect();
-    let mut ends: Vec<usize> = lives.iter().map(|l| l.map_or(0, |l| l.1)).collect();
-    for (i, step) in plan.steps.iter().enumerate() {
-        for &(from, to) in &step.in_place {
-            let from_root = with[from];
-            let fits = in_arena(from)
-                && in_arena(to)
-                && with[to] == to
-                && from_root != to
-                && ends[from_root] == i
-                && lives[to].is_some_and(|l| l.0 == i)
-                && plan.buffers[from].bytes() == plan.buffers[to].bytes()
-                && step.reads.iter().filter(|&&r| with[r] == from_root).count() == 1;
-            if fits {
-                with[to] = from_root;
-                ends[from_root] = ends[to];
-            }
-        }
-    }
-    let mut pieces = vec![];
-    let mut owners = vec![];
-    for b in 0..count {
-        if in_arena(b) && with[b] == b {
-            let first = lives[b].map_or(0, |l| l.0);
-            pieces.push(Life { bytes: plan.buffers[b].bytes(), first, last: ends[b] });
-            owners.push(b);
-        }
-    }
-    let packed = pack(&pieces);
-    let mut offsets = vec![None; count];
-    for (&owner, &offset) in owners.iter().zip(&packed.offsets) {
-        offsets[owner] = Some(offset);
-    }
-    for b in 0..count {
-        if in_arena(b) {
-            offsets[b] = offsets[with[b]];
-        }
-    }
-    (offsets, packed.bytes)
+    let kept: Vec<BufferId> = plan.outputs.iter().copied().chain(updates).collect();
+    allot(&calls, &bytes, &kept)
 }
 
 /// What an input is read from: the tensor itself where its elements are as the step wants them, else a copy.

@@ -1,19 +1,17 @@
 //! The fast CPU engine: a graph becomes one plan of fused kernels in one arena.
 //!
-//! Read in this order: `uses` and `clusters` (what runs together, and when), `lower` (from nodes to kernel calls on views of
+//! Read in this order: `lower` (from nodes to kernel calls on views of
 //! buffers), `step` and `memory` (how a call reaches its numbers), `executable` (the run). The kernels themselves are in
 //! `fer-cpu-kernels` and know nothing of graphs.
 //!
 //! What holds for every run: the same bits, whatever the number of threads, on one instruction set; a failed run leaves the store
 //! as it was; after the first step tensors take no new memory but for outputs and for inputs that come in f64.
 
-mod clusters;
 mod executable;
 mod lower;
 mod memory;
 mod step;
 mod store;
-mod uses;
 
 use std::{
     collections::BTreeSet,

@@ -82,3 +82,25 @@ fn rectifiers_are_computed_on_the_way_and_change_nothing() {
         }
     }
 }
+
+/// As XCiT's local patch interaction has it: what stands before the norm is no rectifier.
+#[test]
+fn a_norm_behind_another_activation_is_left_alone() {
+    let b = Builder::new("gelu_norm");
+    let input = |name: &str, shape: &[usize]| b.input(name, TensorType::float(shape)).unwrap();
+    let x = input("x", &[2, 3, 5, 5]);
+    let [w, bias, mean, variance] = ["w", "b", "mean", "variance"].map(|name| input(name, &[3]));
+    let y = b.batch_norm_training([b.gelu(x).unwrap(), w, bias, mean, variance], 1e-5, 0.1).unwrap()[0];
+    let loss = b.reduce_sum(b.multiply(y, input("g", &[2, 3, 5, 5])).unwrap(), &[0, 1, 2, 3]).unwrap();
+    for (i, gradient) in gradients(&b, loss, &[x, w, bias]).unwrap().into_iter().enumerate() {
+        b.output(&format!("gradient{i}"), gradient.unwrap());
+    }
+    let graph = b.finish();
+    let (fused, plain) = (run(&graph, &[]).0, run(&graph, &["all"]).0);
+    for (name, ours) in &fused {
+        for (a, b) in ours.to_f64().iter().zip(plain[name].to_f64()) {
+            // Sums of 50 terms in f32, in another order.
+            assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{name}: {a} {b}");
+        }
+    }
+}

@@ -46,6 +46,9 @@ pub enum EngineError {
     /// A plugin's kernel is not what its op means.
     #[error(transparent)]
     Kernel(#[from] Box<KernelFault>),
+    /// The device that the engine computes on refuses, in its words.
+    #[error("{0}")]
+    Device(String),
     /// The engine cannot do something it was asked.
     #[error("{0}")]
     Unsupported(String),

@@ -1,24 +1,32 @@
 //! Passes over a graph, each of which keeps its meaning and leaves it verified.
 //!
 //! `inline` replaces composites by their decompositions, `simplify` merges equal nodes and drops what nothing uses, `join` writes sums
-//! of padded pieces as joins, `recompute` lets cheap values be computed twice instead of kept, `lifetimes` says when a value is used last, `arena` gives values that live at different times one place,
-//! and `view` follows slices, transpositions and reshapes into the memory that they read. What is absent: engines; a pass is told what
+//! of padded pieces as joins, `recompute` lets cheap values be computed twice instead of kept, `lifetimes` says when a value is used last, `arena` gives pieces that live at different times one place, `allot`
+//! does so for the buffers of a step,
+//! `view` follows slices, transpositions and reshapes into the memory that they read, `uses` says who reads a value when views are looked
+//! through, and `clusters` which elementwise operations run together. What is absent: engines; a pass is told what
 //! an engine supports.
 
+mod allot;
 mod arena;
+mod clusters;
 mod inline;
 mod join;
 mod lifetimes;
 mod recompute;
 mod simplify;
+mod uses;
 mod view;
 #[cfg(test)]
 mod view_tests;
 
+pub use allot::{Touched, allot};
 pub use arena::{Arena, Life, pack};
+pub use clusters::{Cluster, Clusters, is_elementwise};
 pub use inline::inline;
 pub use join::join;
 pub use lifetimes::last_uses;
 pub use recompute::recompute;
 pub use simplify::simplify;
+pub use uses::{Uses, is_view, root, sources};
 pub use view::{RowMap, Starts, View};

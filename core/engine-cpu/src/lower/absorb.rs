@@ -3,7 +3,7 @@
 use fer_graph::{DType, Definition, Value};
 
 use super::Lowering;
-use crate::uses::sources;
+use fer_plan::sources;
 
 impl Lowering<'_> {
     /// The sum that is all that becomes of a result of node `index`, if its other term is there already: that term, and the sum.
@@ -78,8 +78,9 @@ impl Lowering<'_> {
             && adjoint.attributes.float("negative_slope") == rectifier.attributes.float("negative_slope")
             && self.clusters.clusters[cluster].nodes.contains(&reader)
             && !self.targets.contains_key(&adjoint.results[0]);
-        let slope = rectifier.attributes.float("negative_slope");
-        (of_it && (0.0..=1.0).contains(&slope)).then_some((adjoint.results[0], slope))
+        // Only a rectifier has a slope.
+        let slope = of_it.then(|| rectifier.attributes.float("negative_slope"))?;
+        (0.0..=1.0).contains(&slope).then_some((adjoint.results[0], slope))
     }
 
     /// Finds the adjoints of leaky rectifiers behind a batch norm whose adjoint computes them on its way, from the same x: they are
@@ -137,7 +138,7 @@ impl Lowering<'_> {
         let from = graph.shape(node.operands[0]);
         let axes = node.attributes.sizes("broadcast_dimensions");
         let fits = from.iter().zip(&axes).all(|(&size, &axis)| size == if axis == 1 { channels } else { 1 });
-        let flat = crate::uses::root(graph, node.operands[0]);
+        let flat = fer_plan::root(graph, node.operands[0]);
         (fits && axes.contains(&1) && graph.ty(flat).elements() == channels).then_some(flat)
     }
 }

@@ -6,13 +6,10 @@ use fer_cpu_kernels::elementwise::{
     self, Binary, Comparison, Element, Operand, Operation, Program, Register, Starts, Unary,
 };
 use fer_graph::{DType, Node, Value};
-use fer_plan::{RowMap, Starts as MapStarts, View};
+use fer_plan::{RowMap, Starts as MapStarts, View, root};
 
 use super::{Lowering, Place};
-use crate::{
-    step::{Access, BufferId, Home},
-    uses::root,
-};
+use crate::step::{Access, BufferId, Home};
 
 /// A cluster's operations, before it is known how its rows are cut.
 pub(super) struct Draft {

@@ -8,7 +8,7 @@ use super::{
     elementwise::{Draft, Rows},
     movement::follow,
 };
-use crate::uses::{is_view, root, sources};
+use fer_plan::{is_view, root, sources};
 
 /// A cluster that a product takes along.
 pub(super) struct Epilogue {

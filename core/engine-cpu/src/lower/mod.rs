@@ -28,16 +28,14 @@ pub(crate) use custom::Checked;
 use fer_cpu_kernels::{elementwise::Element, simd::Isa};
 use fer_engine::{Call, EngineError, Result};
 use fer_graph::{DType, Definition, Graph, Node, Value};
-use fer_plan::View;
+use fer_plan::{Clusters, Uses, View};
 pub(crate) use supports::{KERNELS, supports};
 
 use crate::{
     Options,
-    clusters::Clusters,
     memory::Block,
     step::{Access, Buffer, BufferId, Home, Step},
     store::element_of,
-    uses::Uses,
 };
 
 /// Where a value stands.
@@ -172,7 +170,7 @@ impl Lowering<'_> {
             }
         }
         for (i, node) in self.graph.nodes.iter().enumerate() {
-            if self.clusters.of[i].is_none() && !crate::uses::is_view(node) && !self.merged.contains(&i) {
+            if self.clusters.of[i].is_none() && !fer_plan::is_view(node) && !self.merged.contains(&i) {
                 items.push((self.clusters.slots[i], i, Item::Node(i)));
             }
         }

@@ -2,13 +2,12 @@
 
 use fer_cpu_kernels::{copy, elementwise::Element, random};
 use fer_graph::{Definition, Node, Value};
-use fer_plan::View;
+use fer_plan::{View, is_view};
 
 use super::{Lowering, Place, shared};
 use crate::{
     step::{BufferId, Home},
     store::element_of,
-    uses::is_view,
 };
 
 impl Lowering<'_> {
@@ -115,7 +114,7 @@ impl Lowering<'_> {
             if !node.op.is("concatenate") {
                 continue;
             }
-            let sources: Vec<Value> = node.operands.iter().flat_map(|&o| crate::uses::sources(self.graph, o)).collect();
+            let sources: Vec<Value> = node.operands.iter().flat_map(|&o| fer_plan::sources(self.graph, o)).collect();
             if sources.iter().all(|s| *s == sources[0]) {
                 continue;
             }

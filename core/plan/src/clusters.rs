@@ -9,13 +9,13 @@ use crate::uses::{Uses, is_view, root, sources};
 
 /// Elementwise nodes of one number of elements, in the graph's order.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cluster {
+pub struct Cluster {
     pub nodes: Vec<usize>,
 }
 
 /// The clusters of a graph, and the slot of each node.
 #[derive(Debug)]
-pub(crate) struct Clusters {
+pub struct Clusters {
     pub clusters: Vec<Cluster>,
     /// The cluster of a node.
     pub of: Vec<Option<usize>>,
@@ -25,8 +25,8 @@ pub(crate) struct Clusters {
 /// Operations in a cluster, at most: registers of long programs leave the first cache.
 const LONGEST: usize = 64;
 
-/// Whether a node is an operation of [`fer_cpu_kernels::elementwise`], whose registers are floats.
-pub(crate) fn is_elementwise(graph: &Graph, node: &Node) -> bool {
+/// Whether a node is an operation on floats, element by element.
+pub fn is_elementwise(graph: &Graph, node: &Node) -> bool {
     let held = |v: &Value| graph.ty(*v).dtype != DType::I32;
     let name = node.op.def.name;
     if node.op.adjoint {
@@ -44,7 +44,7 @@ pub(crate) fn is_elementwise(graph: &Graph, node: &Node) -> bool {
 
 impl Clusters {
     /// With `together` false each elementwise node is a cluster of its own.
-    pub(crate) fn of(graph: &Graph, uses: &Uses, together: bool) -> Clusters {
+    pub fn of(graph: &Graph, uses: &Uses, together: bool) -> Clusters {
         let slots = (0..graph.nodes.len()).map(|i| i as f64).collect();
         let mut all = Clusters { clusters: vec![], of: vec![None; graph.nodes.len()], slots };
         for (i, node) in graph.nodes.iter().enumerate() {
@@ -111,7 +111,7 @@ impl Clusters {
     /// Brings forward what an optimiser does with a gradient, and squares and whole sums as its norm is made of: each runs as soon as
     /// what it reads is there and, of an update, nobody needs the old parameter any more. So gradients do not wait for each other in
     /// memory.
-    pub(crate) fn hurry(&mut self, graph: &Graph, uses: &Uses) {
+    pub fn hurry(&mut self, graph: &Graph, uses: &Uses) {
         for (i, node) in graph.nodes.iter().enumerate() {
             let updates = node.op.is("adamw_update");
             let sums = node.op.is("reduce_sum") && graph.ty(node.results[0]).rank() == 0;

@@ -3,7 +3,7 @@
 use fer_graph::{Definition, Graph, Node, Value};
 
 /// Whether a node computes nothing: its result is the operand's elements, seen otherwise.
-pub(crate) fn is_view(node: &Node) -> bool {
+pub fn is_view(node: &Node) -> bool {
     ["reshape", "stop_gradient", "transpose", "slice", "broadcast_in_dim", "concatenate"]
         .into_iter()
         .any(|name| node.op.is(name))
@@ -11,13 +11,13 @@ pub(crate) fn is_view(node: &Node) -> bool {
 
 /// For each value the nodes that compute with it, and whether it leaves the step as an output or update.
 #[derive(Debug)]
-pub(crate) struct Uses {
+pub struct Uses {
     pub readers: Vec<Vec<usize>>,
     pub leaves: Vec<bool>,
 }
 
 impl Uses {
-    pub(crate) fn of(graph: &Graph) -> Uses {
+    pub fn of(graph: &Graph) -> Uses {
         let mut readers: Vec<Vec<usize>> = vec![vec![]; graph.values.len()];
         let mut leaves = vec![false; graph.values.len()];
         for (_, v) in graph.outputs.iter().chain(&graph.updates) {
@@ -50,7 +50,7 @@ fn add(to: &mut Vec<usize>, nodes: &[usize]) {
 }
 
 /// The value that a chain of reshapes and stopped gradients begins with: the same elements in the same order.
-pub(crate) fn root(graph: &Graph, mut value: Value) -> Value {
+pub fn root(graph: &Graph, mut value: Value) -> Value {
     while let Definition::Node(node, _) = graph.definition(value) {
         let node = &graph.nodes[node];
         if !node.op.is("reshape") && !node.op.is("stop_gradient") {
@@ -62,7 +62,7 @@ pub(crate) fn root(graph: &Graph, mut value: Value) -> Value {
 }
 
 /// Values that are computed (or given) and that a value is a view of.
-pub(crate) fn sources(graph: &Graph, value: Value) -> Vec<Value> {
+pub fn sources(graph: &Graph, value: Value) -> Vec<Value> {
     match graph.definition(value) {
         Definition::Node(node, _) if is_view(&graph.nodes[node]) => {
             graph.nodes[node].operands.iter().flat_map(|&o| sources(graph, o)).collect()
