@@ -1,0 +1,54 @@
+// Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019), parameter and moments in one pass, up to 64 parameters in a launch.
+
+#define ADAMW_MOST 64
+#define ADAMW_CHUNK 4096
+
+struct Pointers64 {
+    void* at[ADAMW_MOST];
+};
+
+// For each parameter: how many blocks come before its own, how many numbers it has, and its decay's bits.
+struct AdamwParts {
+    u32 before[ADAMW_MOST], sizes[ADAMW_MOST], decays[ADAMW_MOST];
+};
+
+// What the step's own numbers come to is computed in f64, once a block: 1 - beta^step cancels.
+template <class G>
+__device__ __forceinline__ void adamw(const Pointers64& gradients, const Pointers64& parameters, const Pointers64& firsts,
+                                      const Pointers64& seconds, const AdamwParts& parts, int count, const float* learning_rate,
+                                      const float* step, double beta1, double beta2, float epsilon, int decoupled) {
+    __shared__ float shared[2];
+    __shared__ int which;
+    if (threadIdx.x == 0) {
+        int own = 0;
+        while (own + 1 < count && parts.before[own + 1] <= blockIdx.x) own++;
+        which = own;
+        shared[0] = (float)(1.0 / sqrt(1.0 - pow(beta2, (double)*step)));
+        shared[1] = (float)((double)*learning_rate / (1.0 - pow(beta1, (double)*step)));
+    }
+    __syncthreads();
+    int own = which;
+    float root = shared[0], pace = shared[1], decay = __uint_as_float(parts.decays[own]);
+    float kept = decoupled ? (float)(1.0 - (double)*learning_rate * (double)decay) : 1.0f;
+    float added = decoupled ? 0.0f : decay;
+    float b1 = (float)beta1, rest1 = (float)(1.0 - beta1), b2 = (float)beta2, rest2 = (float)(1.0 - beta2);
+    const G* gradient = (const G*)gradients.at[own];
+    float* parameter = (float*)parameters.at[own];
+    float* first = (float*)firsts.at[own];
+    float* second = (float*)seconds.at[own];
+    u32 start = (blockIdx.x - parts.before[own]) * ADAMW_CHUNK, end = min(start + ADAMW_CHUNK, parts.sizes[own]);
+    for (u32 i = start + threadIdx.x; i < end; i += blockDim.x) {
+        float p = parameter[i], g = widen(gradient[i]);
+        if (added != 0.0f) g += added * p;
+        float m = b1 * first[i] + rest1 * g, v = b2 * second[i] + rest2 * (g * g);
+        first[i] = m;
+        second[i] = v;
+        parameter[i] = kept * p - pace * (m / (sqrtf(v) * root + epsilon));
+    }
+}
+#define ADAMW(name, G)                                                                                                               \
+    extern "C" __global__ void __launch_bounds__(256)                                                                                \
+        name(Pointers64 gradients, Pointers64 parameters, Pointers64 firsts, Pointers64 seconds, AdamwParts parts, int count,        \
+             const float* learning_rate, const float* step, double beta1, double beta2, float epsilon, int decoupled) {              \
+        adamw<G>(gradients, parameters, firsts, seconds, parts, count, learning_rate, step, beta1, beta2, epsilon, decoupled);       \
+    }

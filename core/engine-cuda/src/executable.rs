@@ -1,0 +1,288 @@
+//! A plan that runs: arguments are looked up, inputs uploaded, the recorded step replayed, outputs downloaded.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use fer_engine::{Call, EngineError, Executable, Feeds, Outputs, Result, Store, Summary, Tensor};
+use fer_graph::{Argument, Graph, Role, TensorType};
+use fer_plan::{Touched, allot};
+
+use crate::{
+    Options,
+    device::{Address, Command, Device, DeviceError, Recording},
+    lower::{lower, supports},
+    plan::{BufferId, Home, Plan},
+    report::{Need, out_of_memory},
+    store::{CudaStore, Memory, bytes, data, held, refused},
+};
+
+/// The memory in which steps run; executables of one engine take turns.
+#[derive(Debug, Default)]
+pub(crate) struct Arena {
+    block: Option<Memory>,
+}
+
+impl Arena {
+    fn at_least(&mut self, device: &Arc<dyn Device>, bytes: usize) -> Result<Address, DeviceError> {
+        match &self.block {
+            Some(block) if block.bytes >= bytes => Ok(block.address),
+            _ => {
+                // The old block goes before the new one comes.
+                self.block = None;
+                Ok(self.block.insert(Memory::new(device, bytes)?).address)
+            }
+        }
+    }
+}
+
+/// A graph as the engine lowers it.
+///
+/// # Errors
+/// [`EngineError::Graph`] when the graph breaks a rule, [`EngineError::Unsupported`] for an op without a kernel.
+pub(crate) fn plan(graph: &Graph, options: &Options) -> Result<Plan> {
+    lower(&prepared(graph, options)?, options)
+}
+
+fn prepared(graph: &Graph, options: &Options) -> Result<Graph> {
+    fer_graph::verify(graph)?;
+    let graph = fer_plan::inline(graph, |graph, node| supports(options, graph, node))?;
+    let mut graph = fer_plan::simplify(&fer_plan::join(&fer_plan::simplify(&graph)?)?)?;
+    if !options.is_off("recompute") {
+        graph = fer_plan::recompute(&graph, |node| node.op.is("gelu"))?;
+    }
+    Ok(graph)
+}
+
+/// What was recorded, and where everything stood then.
+struct Recorded {
+    addresses: Vec<Address>,
+    recording: Box<dyn Recording>,
+}
+
+pub(crate) struct CudaExecutable {
+    device: Arc<dyn Device>,
+    arguments: Vec<(Argument, TensorType)>,
+    outputs: Vec<(String, TensorType)>,
+    plan: Plan,
+    /// Places in the arena, by buffer; those that are elsewhere have none.
+    offsets: Vec<Option<usize>>,
+    arena_bytes: usize,
+    /// By argument: what inputs are uploaded to.
+    inputs: Vec<Option<Memory>>,
+    constants: Vec<Memory>,
+    /// By buffer, where each has memory of its own.
+    separate: Vec<Option<Memory>>,
+    recorded: Mutex<Option<Recorded>>,
+    arena: Arc<Mutex<Arena>>,
+}
+
+impl CudaExecutable {
+    /// # Errors
+    /// Those of [`plan`], and [`EngineError::Device`] for a device that refuses.
+    pub(crate) fn compile(
+        graph: &Graph,
+        device: &Arc<dyn Device>,
+        options: &Options,
+        arena: Arc<Mutex<Arena>>,
+    ) -> Result<CudaExecutable> {
+        let graph = prepared(graph, options)?;
+        let plan = lower(&graph, options)?;
+        let (offsets, arena_bytes) = places(&plan);
+        let refuse = |error: DeviceError| refused(&error);
+        device.prepare(&plan.units).map_err(refuse)?;
+        let constants = plan.constants.iter().map(|numbers| {
+            let memory = Memory::new(device, numbers.len())?;
+            device.upload(memory.address, numbers)?;
+            Ok(memory)
+        });
+        let constants = constants.collect::<Result<Vec<Memory>, DeviceError>>().map_err(refuse)?;
+        let inputs = graph.arguments.iter().map(|argument| {
+            let ty = graph.ty(argument.value);
+            let bytes = ty.elements() * held(ty.dtype).bytes();
+            (argument.role == Role::Input).then(|| Memory::new(device, bytes)).transpose()
+        });
+        let inputs = inputs.collect::<Result<Vec<_>, DeviceError>>().map_err(refuse)?;
+        let alone = |buffer: &crate::plan::Buffer| {
+            (options.separate && buffer.home == Home::Arena).then(|| Memory::new(device, buffer.bytes())).transpose()
+        };
+        let separate = plan.buffers.iter().map(alone).collect::<Result<Vec<_>, _>>().map_err(refuse)?;
+        Ok(CudaExecutable {
+            device: device.clone(),
+            arguments: graph.arguments.iter().map(|a| (a.clone(), graph.ty(a.value).clone())).collect(),
+            outputs: graph.outputs.iter().map(|(n, v)| (n.clone(), graph.ty(*v).clone())).collect(),
+            plan,
+            offsets,
+            arena_bytes: if options.separate { 0 } else { arena_bytes },
+            inputs,
+            constants,
+            separate,
+            recorded: Mutex::default(),
+            arena,
+        })
+    }
+
+    /// Where every buffer stands.
+    fn addresses(&self, arena: Address, arguments: &[Address]) -> Vec<Address> {
+        let places = self.plan.buffers.iter().zip(&self.offsets).zip(&self.separate);
+        places
+            .map(|((buffer, offset), separate)| match (buffer.home, separate) {
+                (Home::Argument(i), _) => arguments[i],
+                (Home::Constant(i), _) => self.constants[i].address,
+                (Home::Arena, Some(own)) => own.address,
+                // Never touched where there is no offset: no step names it.
+                (Home::Arena, None) => arena + offset.unwrap_or(0) as u64,
+            })
+            .collect()
+    }
+
+    /// Why the arena cannot be had: what the plan needs where, and what would fit.
+    fn does_not_fit(&self, error: &DeviceError, store: &CudaStore) -> EngineError {
+        let &DeviceError::OutOfMemory { free, total, .. } = error else { return refused(error) };
+        let images = |(argument, ty): &(Argument, TensorType)| {
+            (argument.role == Role::Input && ty.rank() > 1).then(|| ty.shape[0])
+        };
+        let batch = self.arguments.iter().find_map(images).unwrap_or(1);
+        let given: usize = self.inputs.iter().flatten().map(|m| m.bytes).sum();
+        let held: usize = self.constants.iter().map(|m| m.bytes).sum();
+        let need = Need {
+            by_scope: &self.peak(),
+            fixed: store.bytes() + held,
+            per_image: (self.arena_bytes + given).div_ceil(batch),
+            batch,
+            // What the plan has got so far counts as free to it.
+            free: free + store.bytes() + held + given,
+            total,
+        };
+        EngineError::Device(out_of_memory(&need))
+    }
+
+    /// Bytes in the arena by scope, when most of it is in use.
+    fn peak(&self) -> Vec<(String, usize)> {
+        let steps = &self.plan.steps;
+        let count = self.plan.buffers.len();
+        let (mut first, mut last) = (vec![None; count], vec![0; count]);
+        for (i, step) in steps.iter().enumerate() {
+            for &b in step.reads.iter().chain(&step.writes) {
+                first[b].get_or_insert(i);
+                last[b] = i;
+            }
+        }
+        let inside = |b: &usize| self.plan.buffers[*b].home == Home::Arena;
+        let (first, last) = (&first, &last);
+        let alive = move |step: usize| {
+            (0..count).filter(inside).filter(move |&b| first[b].is_some_and(|f| f <= step) && step <= last[b])
+        };
+        let bytes = |b: usize| self.plan.buffers[b].bytes();
+        let Some(worst) = (0..steps.len()).max_by_key(|&i| alive(i).map(bytes).sum::<usize>()) else {
+            return vec![];
+        };
+        let mut by_scope: BTreeMap<String, usize> = BTreeMap::new();
+        for b in alive(worst) {
+            let maker = steps.iter().find(|s| s.writes.contains(&b));
+            let scope = maker.map_or("", |s| &*s.call.scope);
+            *by_scope.entry(if scope.is_empty() { "the step itself" } else { scope }.to_owned()).or_default() +=
+                bytes(b);
+        }
+        by_scope.into_iter().collect()
+    }
+
+    fn execute(&self, store: &mut dyn Store, inputs: &Feeds, see: Option<See<'_>>) -> Result<Outputs> {
+        let Some(store) = store.as_any_mut().downcast_mut::<CudaStore>() else {
+            return Err(EngineError::Unsupported("this store belongs to another engine, not to cuda".to_owned()));
+        };
+        if let Some(error) = store.failure() {
+            return Err(refused(&error));
+        }
+        // Everything that can be wrong is seen before anything is uploaded.
+        let (mut arguments, mut uploads) = (vec![], vec![]);
+        for ((argument, ty), input) in self.arguments.iter().zip(&self.inputs) {
+            let Some(memory) = input else {
+                arguments.push(store.place(&argument.name, ty)?);
+                continue;
+            };
+            let given = inputs
+                .get(&argument.name)
+                .ok_or_else(|| EngineError::MissingInput { name: argument.name.clone(), expected: ty.clone() })?;
+            uploads.push((memory.address, checked(&argument.name, given, ty)?));
+            arguments.push(memory.address);
+        }
+        let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
+        let refuse = |error: DeviceError| refused(&error);
+        let block = arena.at_least(&self.device, self.arena_bytes).map_err(|error| self.does_not_fit(&error, store))?;
+        let addresses = self.addresses(block, &arguments);
+        for (to, numbers) in uploads {
+            self.device.upload(to, &numbers).map_err(refuse)?;
+        }
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        let recorded = match recorded.take().filter(|r| r.addresses == addresses) {
+            Some(same) => recorded.insert(same),
+            None => {
+                let commands: Vec<Command<Address>> =
+                    self.plan.steps.iter().map(|step| step.command.map(|&b| addresses[b])).collect();
+                let recording = self.device.record(&self.plan.units, &commands).map_err(refuse)?;
+                recorded.insert(Recorded { addresses, recording })
+            }
+        };
+        match see {
+            Some(see) => {
+                let mut show = |i: usize, time: Duration| see(&self.plan.steps[i].call, time);
+                recorded.recording.replay_timed(&mut show).map_err(refuse)?;
+            }
+            None => recorded.recording.replay().map_err(refuse)?,
+        }
+        let outputs = self.outputs.iter().zip(&self.plan.outputs).map(|((name, ty), &buffer)| {
+            let Plan { buffers, .. } = &self.plan;
+            let mut numbers = vec![0; buffers[buffer].bytes()];
+            self.device.download(recorded.addresses[buffer], &mut numbers).map_err(refuse)?;
+            Ok((name.clone(), Tensor { shape: ty.shape.clone(), data: data(buffers[buffer].element, &numbers) }))
+        });
+        outputs.collect()
+    }
+}
+
+/// Who is shown each call and its time.
+type See<'a> = &'a mut dyn FnMut(&Call, Duration);
+
+/// An input's numbers as they stand in memory.
+fn checked(name: &str, given: &Tensor, expected: &TensorType) -> Result<Vec<u8>> {
+    let dtype = given.data.dtype();
+    let fits =
+        given.shape == expected.shape && (dtype == expected.dtype || dtype.is_float() && expected.dtype.is_float());
+    if !fits {
+        return Err(EngineError::WrongType { name: name.to_owned(), expected: expected.clone(), found: given.ty() });
+    }
+    let (element, numbers) = bytes(given);
+    debug_assert_eq!(element, held(expected.dtype));
+    Ok(numbers)
+}
+
+/// Places in the arena, by buffer, and its size.
+fn places(plan: &Plan) -> (Vec<Option<usize>>, usize) {
+    let calls: Vec<Touched<'_>> =
+        plan.steps.iter().map(|s| Touched { reads: &s.reads, writes: &s.writes, in_place: &s.in_place }).collect();
+    let bytes: Vec<Option<usize>> = plan.buffers.iter().map(|b| (b.home == Home::Arena).then(|| b.bytes())).collect();
+    let kept: Vec<BufferId> = plan.outputs.clone();
+    allot(&calls, &bytes, &kept)
+}
+
+impl Executable for CudaExecutable {
+    fn run(&self, store: &mut dyn Store, inputs: &Feeds) -> Result<Outputs> {
+        self.execute(store, inputs, None)
+    }
+
+    fn run_timed(
+        &self,
+        store: &mut dyn Store,
+        inputs: &Feeds,
+        see: &mut dyn FnMut(&Call, Duration),
+    ) -> Result<Outputs> {
+        self.execute(store, inputs, Some(see))
+    }
+
+    fn summary(&self) -> Option<Summary> {
+        Some(Summary { calls: self.plan.steps.len(), arena_bytes: self.arena_bytes })
+    }
+}

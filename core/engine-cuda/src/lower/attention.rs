@@ -1,0 +1,396 @@
+//! scaled_dot_product_attention and its adjoint, on matrices wherever they stand: heads within tokens, q, k and v side by side.
+
+mod matrices;
+mod runs;
+
+use std::ops::RangeInclusive;
+
+use fer_graph::Node;
+use fer_plan::View;
+
+use self::{matrices::Matrices, runs::Runs};
+use super::{Lowering, Place, call::Kernel};
+use crate::{Element, kernels::Family, plan::BufferId};
+
+#[derive(Clone, Copy)]
+struct Shape {
+    count: usize,
+    queries: usize,
+    keys: usize,
+    width: usize,
+    value_width: usize,
+}
+
+/// What both directions read.
+struct Inputs {
+    shape: Shape,
+    scale: f32,
+    /// q, k, v.
+    factors: [Matrices; 3],
+    bias: Option<Matrices>,
+}
+
+/// The widest matrices that tensor cores are used for.
+const WIDEST: usize = 128;
+/// Warps of a block on tensor cores at most, with 16 rows each.
+const WARPS: usize = 7;
+/// Queries and keys of windows whose gradients one block computes, and their width.
+const WINDOW: usize = 64;
+/// Rows and columns of a block in f32.
+const EXACT: usize = 64;
+
+impl Lowering<'_> {
+    pub(super) fn attention(&mut self, node: &Node) {
+        let inputs = self.attention_inputs(node);
+        let shape = inputs.shape;
+        let out = self.result_matrices(node.results[0], shape.count);
+        if shape.count * shape.queries == 0 {
+            return;
+        }
+        let (bias, element) = (self.bias_c(&inputs), self.c(out.buffer));
+        if !self.on_tensor_cores(&inputs, &[&out]) {
+            let [q, k, v] = self.factors_c(&inputs);
+            let grid = [shape.count * shape.queries.div_ceil(EXACT), shape.value_width.div_ceil(EXACT), 1];
+            let kernel =
+                self.kernel(Family::Attention, "EXACT_ATTENTION_FORWARD", &[q, k, v, bias, element]).grid(grid, 256);
+            let kernel = self.give_inputs(kernel, &inputs, &[&out]);
+            let kernel = self.give(kernel, Some(&out), true);
+            self.launch(kernel);
+            return;
+        }
+        let tile = Tile::of(shape, forward_tiles);
+        let (blocks, warps) = blocks(shape.queries, shape.keys);
+        let one = shape.keys <= WINDOW;
+        let runs = inputs.bias.as_ref().filter(|_| one && blocks == 1).map(|b| Runs::of(&b.starts, 1));
+        let biases = if inputs.bias.is_some() { (16 * warps).min(shape.queries) * BIAS_ROW } else { 0 };
+        let (depth, parts) = (tile.depth.to_string(), tile.parts.to_string());
+        let (one, most) = (if one { "true" } else { "false" }, if warps <= 4 { "4" } else { "7" });
+        let kernel = self
+            .kernel(Family::Attention, "ATTENTION_FORWARD", &[bias, element, &depth, &parts, one, most])
+            .grid([runs.as_ref().map_or(shape.count * blocks, Runs::count), 1, 1], 32 * warps)
+            .shared(4 * (tile.rows(tile.keys()) + tile.pairs(tile.keys()) + biases));
+        let kernel = self.give_inputs(kernel, &inputs, &[&out]);
+        let kernel = self.give(kernel, Some(&out), true);
+        let kernel = self.give_runs(kernel, runs.as_ref());
+        self.launch(kernel);
+    }
+
+    pub(super) fn attention_vjp(&mut self, node: &Node) {
+        let inputs = self.attention_inputs(node);
+        let shape = inputs.shape;
+        let given = self.matrices(node.operands[node.operands.len() - 1], shape.count);
+        let mut results: [Option<Matrices>; 3] = [None, None, None];
+        let mut bias = None;
+        for (&result, operand) in node.results.iter().zip(node.attributes.sizes("wrt")) {
+            match operand {
+                3 => {
+                    let buffer = self.output(result);
+                    let view = View::dense(self.graph.shape(result));
+                    bias = Some(self.bias_matrices(buffer, &view, node).expect("a dense bias broadcasts"));
+                }
+                _ => results[operand] = Some(self.result_matrices(result, shape.count)),
+            }
+        }
+        if shape.count * shape.queries == 0 {
+            return;
+        }
+        let mut all: Vec<&Matrices> = vec![&given];
+        all.extend(results.iter().flatten());
+        let tensor = self.on_tensor_cores(&inputs, &all);
+        let window = tensor
+            && shape.queries <= WINDOW
+            && shape.keys <= WINDOW
+            && Tile::of(shape, backward_tiles).depth <= WINDOW;
+        let tiles = shape.queries.div_ceil(EXACT) * shape.keys.div_ceil(EXACT);
+        let runs = bias.as_ref().map(|bias| Runs::of(&bias.starts, tiles));
+        let area = shape.queries * shape.keys;
+        let sums = runs.as_ref().map(|runs| self.scratch(runs.count() * area, Element::F32));
+        let summed = runs.as_ref().zip(sums);
+        if window {
+            self.window_gradients(&inputs, &given, &results, summed);
+        } else {
+            let states = self.scratch(2 * shape.count * shape.queries, Element::F32);
+            if tensor {
+                self.long_gradients(&inputs, &given, &results, states);
+            } else {
+                self.exact_gradients(&inputs, &given, &results, states, summed.filter(|_| tiles == 1));
+            }
+            if let Some((runs, sums)) = summed.filter(|_| tensor || tiles > 1) {
+                self.bias_sums(&inputs, &given, states, runs, sums);
+            }
+        }
+        if let (Some(bias), Some(runs), Some(sums)) = (bias, runs, sums) {
+            let (members, groups) = (self.table(&runs.members), self.table(&runs.groups));
+            let blocks = runs.starts.len() * area.div_ceil(32);
+            let element = self.c(bias.buffer);
+            let kernel = self
+                .kernel(Family::Attention, "ATTENTION_ADD_RUNS", &[element])
+                .grid([blocks, 1, 1], 256)
+                .read(sums)
+                .read(members)
+                .read(groups);
+            let sum = Matrices { starts: runs.starts, ..bias };
+            let kernel = self.give(kernel, Some(&sum), true).int(shape.keys).int(area);
+            self.launch(kernel);
+        }
+    }
+
+    /// All gradients of small windows, which are read once.
+    fn window_gradients(
+        &mut self,
+        inputs: &Inputs,
+        given: &Matrices,
+        results: &[Option<Matrices>; 3],
+        runs: Option<(&Runs, BufferId)>,
+    ) {
+        let shape = inputs.shape;
+        let tile = Tile::of(shape, backward_tiles);
+        let biases = if inputs.bias.is_some() { shape.queries * BIAS_ROW } else { 0 };
+        let sums = if runs.is_some() { shape.queries * sums_row(shape.keys) } else { 0 };
+        let words = 2 * WINDOW + tile.query_pass().max(tile.key_pass()) + biases + sums;
+        let [dq, dk, dv] = results.each_ref().map(|m| self.c_of(m.as_ref()));
+        let (bias, element) = (self.bias_c(inputs), self.c(given.buffer));
+        let blocks = runs.map_or(shape.count, |(runs, _)| runs.count());
+        let threads = 32 * shape.queries.max(shape.keys).div_ceil(16);
+        let arguments = [bias, element, dq, dk, dv, &tile.depth.to_string(), &tile.parts.to_string()];
+        let kernel = self
+            .kernel(Family::Attention, "ATTENTION_WINDOW_BACKWARD", &arguments)
+            .grid([blocks, 1, 1], threads)
+            .shared(4 * words);
+        let kernel = self.give_inputs(kernel, inputs, &[given]);
+        let mut kernel = self.give(kernel, Some(given), false);
+        for result in results {
+            kernel = self.give(kernel, result.as_ref(), true);
+        }
+        let kernel = self.give_runs(kernel, runs.map(|(runs, _)| runs)).write_if(runs.map(|(_, sums)| sums));
+        self.launch(kernel);
+    }
+
+    /// The gradients on tensor cores, over blocks of queries and then over blocks of keys.
+    fn long_gradients(&mut self, inputs: &Inputs, given: &Matrices, results: &[Option<Matrices>; 3], states: BufferId) {
+        let shape = inputs.shape;
+        let (tile, biased) = (Tile::of(shape, backward_tiles), usize::from(inputs.bias.is_some()));
+        let (depth, parts) = (tile.depth.to_string(), tile.parts.to_string());
+        let [dq, dk, dv] = results.each_ref().map(|m| self.c_of(m.as_ref()));
+        let (bias, element) = (self.bias_c(inputs), self.c(given.buffer));
+        let (blocks_down, warps) = blocks(shape.queries, shape.keys);
+        let biases = biased * (16 * warps).min(shape.queries) * BIAS_ROW;
+        let kernel = self
+            .kernel(Family::Attention, "ATTENTION_QUERY_GRADIENT", &[bias, element, dq, &depth, &parts])
+            .grid([shape.count * blocks_down, 1, 1], 32 * warps)
+            .shared(4 * (tile.query_pass() + biases));
+        let kernel = self.give_inputs(kernel, inputs, &[given]);
+        let kernel = self.give(kernel, Some(given), false);
+        let kernel = self.give(kernel, results[0].as_ref(), true).write(states);
+        self.launch(kernel);
+        if results[1].is_none() && results[2].is_none() {
+            return;
+        }
+        let (blocks_across, warps) = blocks(shape.keys, shape.queries);
+        let biases = biased * 32 * (16 * warps + 8);
+        let kernel = self
+            .kernel(Family::Attention, "ATTENTION_KEY_GRADIENT", &[bias, element, dk, dv, &depth])
+            .grid([shape.count * blocks_across, 1, 1], 32 * warps)
+            .shared(4 * (tile.key_pass() + biases));
+        let kernel = self.give_inputs(kernel, inputs, &[given]);
+        let kernel = self.give(kernel, Some(given), false);
+        let kernel = self.give(kernel, results[1].as_ref(), true);
+        let kernel = self.give(kernel, results[2].as_ref(), true).read(states);
+        self.launch(kernel);
+    }
+
+    /// The same in f32.
+    fn exact_gradients(
+        &mut self,
+        inputs: &Inputs,
+        given: &Matrices,
+        results: &[Option<Matrices>; 3],
+        states: BufferId,
+        runs: Option<(&Runs, BufferId)>,
+    ) {
+        let shape = inputs.shape;
+        let [q, k, v] = self.factors_c(inputs);
+        let [dq, dk, dv] = results.each_ref().map(|m| self.c_of(m.as_ref()));
+        let (bias, element) = (self.bias_c(inputs), self.c(given.buffer));
+        let all: Vec<&Matrices> = std::iter::once(given).chain(results.iter().flatten()).collect();
+        // Without a wanted dq the first column of blocks leaves the states.
+        let columns = if results[0].is_some() { shape.width.div_ceil(EXACT) } else { 1 };
+        let rows = runs.map_or(shape.count * shape.queries.div_ceil(EXACT), |(runs, _)| runs.count());
+        let kernel = self
+            .kernel(Family::Attention, "EXACT_ATTENTION_QUERY_GRADIENT", &[q, k, v, bias, element, dq])
+            .grid([rows, columns, 1], 256);
+        let kernel = self.give_inputs(kernel, inputs, &all);
+        let kernel = self.give(kernel, Some(given), false);
+        let kernel = self.give(kernel, results[0].as_ref(), true).write(states);
+        let kernel = self.give_runs(kernel, runs.map(|(runs, _)| runs)).write_if(runs.map(|(_, sums)| sums));
+        self.launch(kernel);
+        if results[1].is_none() && results[2].is_none() {
+            return;
+        }
+        let columns = shape.width.max(shape.value_width).div_ceil(EXACT);
+        let kernel = self
+            .kernel(Family::Attention, "EXACT_ATTENTION_KEY_GRADIENT", &[q, k, v, bias, element, dk, dv])
+            .grid([shape.count * shape.keys.div_ceil(EXACT), columns, 1], 256);
+        let kernel = self.give_inputs(kernel, inputs, &all);
+        let kernel = self.give(kernel, Some(given), false);
+        let kernel = self.give(kernel, results[1].as_ref(), true);
+        let kernel = self.give(kernel, results[2].as_ref(), true).read(states);
+        self.launch(kernel);
+    }
+
+    /// The sums of the scores' cotangents over runs, where windows are too large to leave them.
+    fn bias_sums(&mut self, inputs: &Inputs, given: &Matrices, states: BufferId, runs: &Runs, sums: BufferId) {
+        let shape = inputs.shape;
+        let [q, k, v] = self.factors_c(inputs);
+        let (bias, element) = (self.bias_c(inputs), self.c(given.buffer));
+        let tiles = shape.queries.div_ceil(EXACT) * shape.keys.div_ceil(EXACT);
+        let kernel = self
+            .kernel(Family::Attention, "ATTENTION_BIAS_GRADIENT", &[q, k, v, bias, element])
+            .grid([runs.count() * tiles, 1, 1], 256);
+        let kernel = self.give_inputs(kernel, inputs, &[given]);
+        let kernel = self.give(kernel, Some(given), false).read(states);
+        let kernel = self.give_runs(kernel, Some(runs)).write(sums);
+        self.launch(kernel);
+    }
+
+    /// Whether the kernels that multiply on tensor cores take these: bf16, and everything at multiples of eight elements; within a
+    /// matrix they count in 32 bits.
+    fn on_tensor_cores(&self, inputs: &Inputs, others: &[&Matrices]) -> bool {
+        let Shape { width, value_width, .. } = inputs.shape;
+        inputs.factors.iter().all(|m| self.element(m.buffer) == Element::Bf16)
+            && width.max(value_width) <= WIDEST
+            && width.is_multiple_of(8)
+            && value_width.is_multiple_of(8)
+            && inputs.factors.iter().chain(others.iter().copied()).all(|m| m.aligned(8))
+            && inputs.factors.iter().chain(others.iter().copied()).chain(&inputs.bias).all(|m| {
+                let rows = inputs.shape.queries.max(inputs.shape.keys);
+                rows.saturating_mul(m.stride) < 1 << 31
+            })
+    }
+
+    /// q, k, v, bias, sizes and scale, as all kernels take them.
+    fn give_inputs(&mut self, mut kernel: Kernel, inputs: &Inputs, others: &[&Matrices]) -> Kernel {
+        for m in &inputs.factors {
+            kernel = self.give(kernel, Some(m), false);
+        }
+        kernel = self.give(kernel, inputs.bias.as_ref(), false);
+        let Shape { queries, keys, width, value_width, .. } = inputs.shape;
+        let aligned = inputs.factors.iter().chain(others.iter().copied()).all(|m| m.aligned(4));
+        let sizes = [queries, keys, width, value_width, usize::from(aligned)];
+        kernel.words(sizes.map(|n| u32::try_from(n).expect("matrices' sizes fit 31 bits")).into()).float(inputs.scale)
+    }
+
+    /// Matrices as kernels take them: a pointer, a table and a stride; null where there are none.
+    fn give(&mut self, kernel: Kernel, matrices: Option<&Matrices>, written: bool) -> Kernel {
+        let Some(m) = matrices else { return kernel.null().null().int(0) };
+        let bytes = m.offset * self.element(m.buffer).bytes();
+        let kernel = if written { kernel.write_at(m.buffer, bytes) } else { kernel.read_at(m.buffer, bytes) };
+        kernel.read(self.table(&m.starts)).int(m.stride)
+    }
+
+    /// The order of matrices and where runs begin.
+    fn give_runs(&mut self, kernel: Kernel, runs: Option<&Runs>) -> Kernel {
+        let Some(runs) = runs else { return kernel.null().null() };
+        kernel.read(self.table(&runs.order)).read(self.table(&runs.runs))
+    }
+
+    fn c_of(&self, matrices: Option<&Matrices>) -> &'static str {
+        matrices.map_or("float", |m| self.c(m.buffer))
+    }
+
+    fn bias_c(&self, inputs: &Inputs) -> &'static str {
+        inputs.bias.as_ref().map_or("None", |m| self.c(m.buffer))
+    }
+
+    fn factors_c(&self, inputs: &Inputs) -> [&'static str; 3] {
+        inputs.factors.each_ref().map(|m| self.c(m.buffer))
+    }
+
+    fn attention_inputs(&mut self, node: &Node) -> Inputs {
+        let sizes = |i: usize| {
+            let shape = self.graph.shape(node.operands[i]);
+            (shape[shape.len() - 2], shape[shape.len() - 1], shape[..shape.len() - 2].iter().product::<usize>())
+        };
+        let ((queries, width, count), (keys, value_width, _)) = (sizes(0), sizes(2));
+        let shape = Shape { count, queries, keys, width, value_width };
+        let factors = [0, 1, 2].map(|i| self.matrices(node.operands[i], count));
+        let biased = node.operands.len() - usize::from(node.op.adjoint) > 3;
+        let bias = biased.then(|| {
+            let bias = node.operands[3];
+            let seen = match self.place(bias) {
+                Place::At { buffer, view } => self.bias_matrices(buffer, &view, node),
+                Place::Splat(_) => None,
+            };
+            seen.unwrap_or_else(|| {
+                let (buffer, view) = (self.dense(bias), View::dense(self.graph.shape(bias)));
+                self.bias_matrices(buffer, &view, node).expect("a dense bias broadcasts")
+            })
+        });
+        Inputs { shape, scale: node.attributes.float("scale") as f32, factors, bias }
+    }
+}
+
+/// Words of a row of biases, see attention.cuh.
+const BIAS_ROW: usize = 72;
+
+/// Words of a row of a window's sums, see attention_backward.cuh.
+fn sums_row(columns: usize) -> usize {
+    if columns <= 56 { 56 } else { 72 }
+}
+
+/// Parts of a tile of keys: as many as a thread has registers for, and few enough for each thread to load at once.
+fn forward_tiles(depth: usize) -> RangeInclusive<usize> {
+    if depth == 32 { 5..=8 } else { 5..=6 }
+}
+
+/// The same where there are two products.
+fn backward_tiles(depth: usize) -> RangeInclusive<usize> {
+    if depth == 32 { 5..=7 } else { 4..=5 }
+}
+
+/// A tile of keys as attention.cuh has it.
+struct Tile {
+    depth: usize,
+    /// Keys, eight at a time.
+    parts: usize,
+}
+
+impl Tile {
+    /// One for all keys of a window; else the one of which the fewest parts are beyond the last key.
+    fn of(shape: Shape, parts: impl Fn(usize) -> RangeInclusive<usize>) -> Tile {
+        let depth = shape.width.max(shape.value_width).next_multiple_of(32);
+        let all = |parts: usize| shape.keys.div_ceil(8 * parts) * parts;
+        let best = parts(depth).rev().min_by_key(|&parts| all(parts)).unwrap_or(4);
+        Tile { depth, parts: if shape.keys <= WINDOW { shape.keys.div_ceil(8) } else { best } }
+    }
+
+    fn keys(&self) -> usize {
+        self.parts.div_ceil(2) * 16
+    }
+
+    /// Words of so many rows.
+    fn rows(&self, count: usize) -> usize {
+        count * (self.depth / 2 + if self.depth.is_multiple_of(64) { 16 } else { 0 })
+    }
+
+    /// Words of so many rows in pairs.
+    fn pairs(&self, count: usize) -> usize {
+        count / 2 * (self.depth + 8)
+    }
+
+    fn query_pass(&self) -> usize {
+        self.rows(2 * self.keys()) + self.pairs(self.keys())
+    }
+
+    fn key_pass(&self) -> usize {
+        self.rows(64) + self.pairs(64)
+    }
+}
+
+/// How many blocks, of how many warps, have 16 rows a warp: few idle ones. Where they walk through many others, there are enough warps to
+/// load those, whatever the rows.
+fn blocks(rows: usize, others: usize) -> (usize, usize) {
+    let all = rows.div_ceil(16);
+    let blocks = all.div_ceil(WARPS);
+    (blocks, all.div_ceil(blocks).max(if others > WINDOW { 4 } else { 1 }))
+}
