@@ -1,6 +1,6 @@
 //! Which engine computes an experiment, and with which kernels of plugins.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use fer_config::{Engine as Name, Precision as Floats, Resolved, nearest};
 use fer_engine::{
@@ -8,6 +8,10 @@ use fer_engine::{
     kernel::{CustomKernel, Kernels},
 };
 use fer_engine_cpu::{CpuEngine, Factors, Options};
+use fer_engine_cuda::{
+    CudaEngine, Precision as CudaPrecision,
+    cuda::{self, Card, CudaDevice, NoCuda},
+};
 use fer_engine_dfdx::DfdxEngine;
 use fer_graph::ADJOINT_SUFFIX;
 
@@ -16,51 +20,118 @@ use crate::{
     failure::{Failure, Result},
 };
 
-/// Opens the engine that the experiment asks for. `auto`: `cpu`, and for f64 the reference, which alone has it.
+/// Opens the engine that the experiment asks for. `auto`: `cuda` where a card can be used, else `cpu`; for f64 the reference, which
+/// alone has it.
 ///
 /// # Errors
-/// An engine that this build lacks, one that does not compute in the precision asked for, an op that `no_fuse` names wrongly, and
+/// An engine that this machine lacks, one that does not compute in the precision asked for, an op that `no_fuse` names wrongly, and
 /// those of [`kernels`].
 pub fn open(resolved: &Resolved, recipe: &Recipe) -> Result<Box<dyn Engine>> {
     let experiment = &resolved.experiment;
-    let refuse = |path: &str, message: &str, help: &str| {
-        Err(resolved.error_at(path, message, "asked for here", Some(help)).into())
-    };
     let kernels = kernels(recipe, &experiment.no_fuse)?;
-    for name in &experiment.no_fuse {
-        let op = name.strip_suffix(ADJOINT_SUFFIX).unwrap_or(name);
-        let own: Vec<String> = kernels.iter().map(|k| k.op.clone()).collect();
-        if !fer_engine_cpu::can_switch_off(name) && !own.iter().any(|o| o == op) {
-            let mut known = fer_engine_cpu::switches();
-            known.extend(own);
-            known.dedup();
-            let near = nearest(name, known.iter().map(String::as_str));
-            let meant = near.map_or_else(String::new, |n| format!("did you mean {n:?}? "));
-            let message = format!("there is no kernel {name:?} to switch off");
-            return refuse("no_fuse", &message, &format!("{meant}Kernels: {}", known.join(", ")));
+    let chosen = choose(resolved)?;
+    check_switches(resolved, &chosen, &kernels)?;
+    Ok(match chosen {
+        Chosen::Dfdx(precision) => Box::new(DfdxEngine::new(precision)),
+        Chosen::Cpu(factors) => cpu(factors, &experiment.no_fuse, kernels),
+        Chosen::Cuda { device, precision } => {
+            let device = CudaDevice::open(device, cuda::standard_folder()).map_err(|why| not_usable(resolved, why))?;
+            let no_fuse = experiment.no_fuse.iter().cloned().collect();
+            let options = fer_engine_cuda::Options { precision, no_fuse, ..fer_engine_cuda::Options::default() };
+            Box::new(CudaEngine::new(Arc::new(device), options))
         }
-    }
+    })
+}
+
+/// An engine and how it computes.
+enum Chosen {
+    Dfdx(Precision),
+    Cpu(Factors),
+    Cuda { device: usize, precision: CudaPrecision },
+}
+
+/// The engine for what is asked, if they go together.
+fn choose(resolved: &Resolved) -> Result<Chosen> {
+    let experiment = &resolved.experiment;
+    let refuse =
+        |message: &str, help: &str| Err(resolved.error_at("precision", message, "asked for here", Some(help)).into());
+    let cuda = |device| {
+        Ok(Chosen::Cuda {
+            device,
+            precision: match experiment.precision {
+                Floats::Tf32 => CudaPrecision::Tf32,
+                Floats::Bf16 => CudaPrecision::Bf16,
+                Floats::F32 | Floats::F64 => CudaPrecision::F32,
+            },
+        })
+    };
     match (experiment.engine, experiment.precision) {
-        (Name::Auto | Name::Dfdx, Floats::F64) => Ok(Box::new(DfdxEngine::new(Precision::F64))),
-        (Name::Dfdx, Floats::F32) => Ok(Box::new(DfdxEngine::new(Precision::F32))),
+        (Name::Auto | Name::Dfdx, Floats::F64) => Ok(Chosen::Dfdx(Precision::F64)),
+        (Name::Dfdx, Floats::F32) => Ok(Chosen::Dfdx(Precision::F32)),
+        (Name::Dfdx, Floats::Tf32) => {
+            refuse("the engine \"dfdx\" does not compute in tf32", "it has f32 and f64; --engine cuda has tf32")
+        }
         (Name::Dfdx, Floats::Bf16) => refuse(
-            "precision",
             "the engine \"dfdx\" does not compute in bf16",
-            "it has f32 and f64; --engine cpu has bf16",
+            "it has f32 and f64; --engine cpu and --engine cuda have bf16",
         ),
-        (Name::Auto | Name::Cpu, Floats::F32) => Ok(cpu(Factors::F32, &experiment.no_fuse, kernels)),
-        (Name::Auto | Name::Cpu, Floats::Bf16) => Ok(cpu(Factors::Bf16, &experiment.no_fuse, kernels)),
-        (Name::Cpu, Floats::F64) => refuse(
-            "precision",
-            "the engine \"cpu\" does not compute in f64",
-            "it has f32 and bf16; --engine dfdx has f64",
-        ),
-        (Name::Cuda, _) => refuse(
-            "engine",
-            "this build of fer-host has no engine \"cuda\"",
-            "engines in this build: cpu, and dfdx (the reference); auto takes cpu",
-        ),
+        (Name::Cpu, Floats::F32) => Ok(Chosen::Cpu(Factors::F32)),
+        (Name::Cpu, Floats::Bf16) => Ok(Chosen::Cpu(Factors::Bf16)),
+        (Name::Cpu, Floats::F64) => {
+            refuse("the engine \"cpu\" does not compute in f64", "it has f32 and bf16; --engine dfdx has f64")
+        }
+        (Name::Cpu, Floats::Tf32) => {
+            refuse("the engine \"cpu\" does not compute in tf32", "it has f32 and bf16; --engine cuda has tf32")
+        }
+        (Name::Cuda { .. }, Floats::F64) => {
+            refuse("the engine \"cuda\" does not compute in f64", "it has f32, tf32 and bf16; --engine dfdx has f64")
+        }
+        (Name::Cuda { device }, _) => cuda(device),
+        (Name::Auto, precision) => match (cuda::probe(), precision) {
+            (Ok(cards), _) => {
+                let Card { index, name, .. } = &cards[0];
+                tracing::info!("engine cuda: card {index} is {name}");
+                cuda(*index)
+            }
+            (Err(why), Floats::Tf32) => Err(not_usable(resolved, why)),
+            (Err(why), precision) => {
+                tracing::info!("engine cpu: cuda is not usable: {why}");
+                Ok(Chosen::Cpu(if precision == Floats::Bf16 { Factors::Bf16 } else { Factors::F32 }))
+            }
+        },
     }
+}
+
+/// What is to be switched off must be something that the engine has.
+fn check_switches(resolved: &Resolved, chosen: &Chosen, kernels: &[CustomKernel]) -> Result<()> {
+    let (can, mut known): (fn(&str) -> bool, Vec<String>) = match chosen {
+        Chosen::Cuda { .. } => (fer_engine_cuda::can_switch_off, fer_engine_cuda::switches()),
+        // The reference has no kernels to switch off; what the other engine has may stay in a config that both run.
+        Chosen::Dfdx(_) | Chosen::Cpu(_) => (fer_engine_cpu::can_switch_off, fer_engine_cpu::switches()),
+    };
+    let own: Vec<&String> = kernels.iter().map(|kernel| &kernel.op).collect();
+    for name in &resolved.experiment.no_fuse {
+        let op = name.strip_suffix(ADJOINT_SUFFIX).unwrap_or(name);
+        if can(name) || own.iter().any(|o| *o == op) {
+            continue;
+        }
+        known.extend(own.into_iter().cloned());
+        known.dedup();
+        let near = nearest(name, known.iter().map(String::as_str));
+        let meant = near.map_or_else(String::new, |n| format!("did you mean {n:?}? "));
+        let message = format!("there is no kernel {name:?} to switch off");
+        let help = format!("{meant}Kernels: {}", known.join(", "));
+        return Err(resolved.error_at("no_fuse", &message, "asked for here", Some(&help)).into());
+    }
+    Ok(())
+}
+
+/// Why the engine `cuda` cannot be used, at the place where it was asked for.
+fn not_usable(resolved: &Resolved, why: NoCuda) -> Failure {
+    let path = if resolved.experiment.engine == Name::Auto { "precision" } else { "engine" };
+    let message = format!("cuda is not usable: {}", why.message);
+    let error = resolved.error_at(path, &message, "asked for here", Some(&why.help));
+    why.notes.into_iter().fold(error.into(), Failure::note)
 }
 
 fn cpu(factors: Factors, no_fuse: &[String], kernels: Vec<CustomKernel>) -> Box<dyn Engine> {

@@ -1,10 +1,9 @@
 //! What every command starts from: the resolved config, the plugins on this machine, the recipe.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
-use fer_config::{Resolved, load};
+use fer_config::{Engine, Resolved, load, nearest};
 use fer_data::spec::DataSpec;
-use fer_engine::Engine;
 use fer_registry::{Probe, Registry, SearchPath};
 
 use crate::{
@@ -26,8 +25,8 @@ pub struct ConfigArguments {
     /// The data: builtin, or the root of the config's data set
     #[arg(long, value_name = "builtin|ROOT")]
     pub data: Option<String>,
-    /// The engine that computes
-    #[arg(long, value_enum)]
+    /// The engine that computes; cuda:1 is the second card
+    #[arg(long, value_name = "auto|dfdx|cpu|cuda|cuda:N")]
     pub engine: Option<EngineArgument>,
     /// What numbers are computed in
     #[arg(long, value_enum)]
@@ -37,18 +36,48 @@ pub struct ConfigArguments {
     pub no_fuse: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum EngineArgument {
-    Auto,
-    Dfdx,
-    Cpu,
-    Cuda,
+/// An engine as it was typed, and as RON says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineArgument {
+    typed: String,
+    ron: String,
+}
+
+/// How engines are typed; `cuda` takes a card's number behind a colon.
+const ENGINES: [&str; 4] = ["auto", "dfdx", "cpu", "cuda"];
+
+impl FromStr for EngineArgument {
+    type Err = String;
+
+    fn from_str(typed: &str) -> Result<EngineArgument, String> {
+        let (name, card) = match typed.split_once(':') {
+            Some((name, card)) => (name, Some(card)),
+            None => (typed, None),
+        };
+        let Some(index) = ENGINES.iter().position(|engine| *engine == name) else {
+            let near = nearest(name, ENGINES).map_or_else(String::new, |near| format!("did you mean {near}? "));
+            return Err(format!("no engine is called {name:?}; {near}Engines: {}", ENGINES.join(", ")));
+        };
+        let ron = match card {
+            None => Engine::NAMES[index].to_owned(),
+            Some(card) if name == "cuda" => {
+                let number: usize = card.parse().map_err(|_| {
+                    format!("{card:?} is no card's number: cuda:0 is the first; fer-host devices lists them")
+                })?;
+                format!("Cuda(device: {number})")
+            }
+            Some(_) => return Err(format!("the engine {name} takes no number; cuda:1 is the second card")),
+        };
+        Ok(EngineArgument { typed: typed.to_owned(), ron })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum PrecisionArgument {
     F32,
     F64,
+    /// Factors of products rounded to ten bits of mantissa, by the engine cuda
+    Tf32,
     /// Factors of products, convolutions and attention in bfloat16, everything else in f32
     Bf16,
 }
@@ -61,8 +90,8 @@ impl ConfigArguments {
         if let Some(data) = &self.data {
             resolved = resolved.with_data_root(data)?;
         }
-        if let Some(engine) = self.engine {
-            resolved = resolved.with_word("--engine", "engine", &typed(engine), &format!("{engine:?}"))?;
+        if let Some(engine) = &self.engine {
+            resolved = resolved.with_word("--engine", "engine", &engine.typed, &engine.ron)?;
         }
         if let Some(precision) = self.precision {
             resolved = resolved.with_word("--precision", "precision", &typed(precision), &format!("{precision:?}"))?;
@@ -102,7 +131,7 @@ impl Session {
     ///
     /// # Errors
     /// An engine that this build does not have, or that does not compute in the precision asked for.
-    pub fn engine(&self) -> Result<Box<dyn Engine>> {
+    pub fn engine(&self) -> Result<Box<dyn fer_engine::Engine>> {
         engines::open(&self.resolved, &self.recipe)
     }
 }
@@ -137,5 +166,23 @@ pub fn published_side(spec: &DataSpec) -> Option<usize> {
         DataSpec::RafDb { .. } => Some(100),
         DataSpec::Builtin(faces) => Some(faces.size),
         DataSpec::AffectNet { .. } | DataSpec::ImageFolder { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_are_read_as_they_are_typed() {
+        let ron = |typed: &str| typed.parse::<EngineArgument>().map(|engine| engine.ron);
+        assert_eq!(ron("auto"), Ok("Auto".to_owned()));
+        assert_eq!(ron("cuda"), Ok("Cuda".to_owned()));
+        assert_eq!(ron("cuda:1"), Ok("Cuda(device: 1)".to_owned()));
+        let said = |typed: &str| ron(typed).expect_err("must be refused");
+        assert_eq!(said("cudda"), "no engine is called \"cudda\"; did you mean cuda? Engines: auto, dfdx, cpu, cuda");
+        assert!(said("cuda:x").starts_with("\"x\" is no card's number"), "{}", said("cuda:x"));
+        assert!(said("cuda:").starts_with("\"\" is no card's number"));
+        assert!(said("cpu:1").starts_with("the engine cpu takes no number"));
     }
 }

@@ -61,7 +61,10 @@ refused! {
     an_engine_without_this_precision: "epochs: 2" => "engine: Cpu, precision: F64, epochs: 2";
     the_reference_in_a_precision_that_it_lacks: "epochs: 2" => "engine: Dfdx, precision: Bf16, epochs: 2";
     a_kernel_that_is_not_there: "epochs: 2" => "no_fuse: [\"layernorm\"], epochs: 2";
-    another_engine_that_is_not_built_in: "epochs: 2" => "engine: Cuda, epochs: 2";
+    a_precision_that_only_a_card_has: "epochs: 2" => "engine: Cpu, precision: Tf32, epochs: 2";
+    a_card_in_a_precision_that_it_lacks: "epochs: 2" => "engine: Cuda(device: 1), precision: F64, epochs: 2";
+    a_card_without_a_number: "epochs: 2" => "engine: Cuda(device: \"first\"), epochs: 2";
+    a_misspelt_setting_of_an_engine: "epochs: 2" => "engine: Cuda(devise: 1), epochs: 2";
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub const PLUGINS: [&str; 15] = [
 ];
 
 /// Settings of the user's own, which tests do without.
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 12] = [
     "FER_PLUGIN_PATH",
     "FER_LOG",
     "RAYON_NUM_THREADS",
@@ -41,6 +41,9 @@ const SETTINGS: [&str; 9] = [
     "HF_TOKEN_PATH",
     "HF_HUB_OFFLINE",
     "TRANSFORMERS_OFFLINE",
+    "FER_CACHE",
+    "FER_CUBLASLT",
+    "FER_NVRTC",
 ];
 
 /// An empty folder in which the program is run; gone with its owner.
@@ -117,6 +120,8 @@ impl Host {
             command.env_remove(name);
         }
         command.env("HF_HOME", self.path("hf"));
+        // The same numbers wherever the tests run: also where there is a card, nothing is computed on it.
+        command.env("CUDA_VISIBLE_DEVICES", "");
         command
     }
 }

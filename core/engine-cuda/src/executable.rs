@@ -183,7 +183,8 @@ impl CudaExecutable {
         for b in alive(worst) {
             let maker = steps.iter().find(|s| s.writes.contains(&b));
             let scope = maker.map_or("", |s| &*s.call.scope);
-            *by_scope.entry(if scope.is_empty() { "the step itself" } else { scope }.to_owned()).or_default() += bytes(b);
+            *by_scope.entry(if scope.is_empty() { "the step itself" } else { scope }.to_owned()).or_default() +=
+                bytes(b);
         }
         by_scope.into_iter().collect()
     }

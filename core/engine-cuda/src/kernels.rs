@@ -54,8 +54,17 @@ impl Family {
                 include_str!("../kernels/attention_exact.cuh"),
                 include_str!("../kernels/attention_sums.cuh"),
             ),
-            Family::Convolution => include_str!("../kernels/convolution.cuh"),
-            Family::Image => include_str!("../kernels/image.cuh"),
+            Family::Convolution => concat!(
+                include_str!("../kernels/convolution.cuh"),
+                include_str!("../kernels/convolution_exact.cuh"),
+                include_str!("../kernels/convolution_depthwise.cuh"),
+                include_str!("../kernels/convolution_direct.cuh"),
+            ),
+            Family::Image => concat!(
+                include_str!("../kernels/image.cuh"),
+                include_str!("../kernels/image_pool.cuh"),
+                include_str!("../kernels/image_sample.cuh"),
+            ),
             Family::Index => include_str!("../kernels/index.cuh"),
             Family::Move => include_str!("../kernels/move.cuh"),
             Family::Normalise => concat!(

@@ -172,12 +172,15 @@ pub enum Precision {
     #[default]
     F32,
     F64,
+    /// f32, but factors of products are rounded to ten bits of mantissa inside the tensor cores of a card.
+    Tf32,
     /// Products of numbers rounded to bfloat16; their sums, statistics, losses and weights are f32.
     Bf16,
 }
 
 /// What computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Engine {
     /// The fastest engine that this machine has.
     #[default]
@@ -185,5 +188,14 @@ pub enum Engine {
     /// The reference.
     Dfdx,
     Cpu,
-    Cuda,
+    /// A card of NVIDIA's, by its number.
+    Cuda {
+        #[serde(default)]
+        device: usize,
+    },
+}
+
+impl Engine {
+    /// The variants' names.
+    pub const NAMES: [&str; 4] = ["Auto", "Dfdx", "Cpu", "Cuda"];
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod data;
+mod devices;
 mod eval;
 mod graph;
 mod lock;
@@ -53,6 +54,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Show where the time of a step goes, by op and by place in the model
     Profile(profile::Arguments),
+    /// Show what can compute here: processor, cards, and if cuda cannot be used, why
+    Devices(devices::Arguments),
     /// List, describe and make plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -91,6 +94,7 @@ fn run(command: Command, started: Instant) -> Result<()> {
         Command::Resolve(arguments) => resolve::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
+        Command::Devices(arguments) => devices::run(&arguments),
         Command::Plugin(command) => plugin::run(&command),
         Command::Data(command) => data::run(&command),
         Command::Weights(command) => weights::run(&command),

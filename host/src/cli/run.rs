@@ -22,8 +22,8 @@ pub struct Arguments {
     /// The data: builtin, or the root of the config's data set
     #[arg(long, value_name = "builtin|ROOT")]
     data: Option<String>,
-    /// The engine that computes
-    #[arg(long, value_enum)]
+    /// The engine that computes; cuda:1 is the second card
+    #[arg(long, value_name = "auto|dfdx|cpu|cuda|cuda:N")]
     engine: Option<EngineArgument>,
     /// What numbers are computed in
     #[arg(long, value_enum)]
@@ -59,7 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         config: arguments.config.clone().unwrap_or_default(),
         sets: arguments.sets.clone(),
         data: arguments.data.clone(),
-        engine: arguments.engine,
+        engine: arguments.engine.clone(),
         precision: arguments.precision,
         no_fuse: arguments.no_fuse.clone(),
     };

@@ -94,9 +94,10 @@ fn component_alone(
     let precision = match config.precision {
         None | Some(PrecisionArgument::F64) => Precision::F64,
         Some(PrecisionArgument::F32) => Precision::F32,
-        Some(PrecisionArgument::Bf16) => {
-            return Err(Failure::new("the reference engine, which traces reproductions, does not compute in bf16")
-                .help("it has f32 and f64"));
+        Some(other @ (PrecisionArgument::Tf32 | PrecisionArgument::Bf16)) => {
+            let name = format!("{other:?}").to_lowercase();
+            let message = format!("the reference engine, which traces reproductions, does not compute in {name}");
+            return Err(Failure::new(message).help("it has f32 and f64"));
         }
     };
     let found = reproduce(text, component, precision, arguments.grad)?;

@@ -10,10 +10,53 @@ use std::{
 
 use super::{
     cache::{Cache, Key},
-    library::Opened,
+    library::{Opened, find},
     nvrtc::{Nvrtc, options},
 };
 use crate::device::{Result, Unit};
+
+/// What a kernel takes of a multiprocessor, as the assembler says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    pub kernel: String,
+    pub registers: u32,
+    /// Bytes of registers that had to go to memory.
+    pub spilled: u32,
+}
+
+/// Compiles a unit for cards of a capability, for what the assembler says of its kernels; no card is needed.
+///
+/// # Errors
+/// Where NVRTC was looked for, or its log.
+pub fn usage(unit: &Unit, capability: (u32, u32)) -> std::result::Result<Vec<Usage>, String> {
+    let found = find::<Nvrtc>(None).map_err(|missing| {
+        format!("NVRTC cannot be used: {}; looked in {}", missing.unusable.join("; "), missing.looked.join(", "))
+    });
+    let nvrtc = found?.part;
+    let told = nvrtc.compile_telling(unit, capability, &["--ptxas-options=-v"]);
+    let (_, log) = told.map_err(|error| error.to_string())?;
+    Ok(read_usage(&log))
+}
+
+/// The assembler's lines: `Compiling entry function 'NAME'`, `N bytes spill stores`, `Used N registers`.
+fn read_usage(log: &str) -> Vec<Usage> {
+    let number = |line: &str, before: &str| -> Option<u32> {
+        line.split(before).next()?.rsplit([' ', ',']).next()?.parse().ok()
+    };
+    let (mut all, mut kernel, mut spilled) = (vec![], String::new(), 0);
+    for line in log.lines() {
+        if let Some(rest) = line.split("Compiling entry function '").nth(1) {
+            kernel = rest.split('\'').next().unwrap_or_default().to_owned();
+            spilled = 0;
+        } else if line.contains(" bytes spill stores") {
+            spilled = number(line, " bytes spill stores").unwrap_or(0);
+        } else if line.contains(" registers") {
+            let registers = line.split("Used ").nth(1).and_then(|rest| number(rest, " registers")).unwrap_or(0);
+            all.push(Usage { kernel: kernel.clone(), registers, spilled });
+        }
+    }
+    all
+}
 
 /// A compiler for one kind of card, with what it compiled before.
 #[derive(Debug)]
@@ -70,9 +113,23 @@ impl Compiler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cuda::library::find, device::DeviceError};
+    use crate::device::DeviceError;
 
     const SOURCE: &str = "extern \"C\" __global__ void twice(float* x) { x[threadIdx.x] *= 2.0f; }";
+
+    #[test]
+    fn the_assembler_s_lines_are_read() {
+        let log = "ptxas info    : 0 bytes gmem\n\
+            ptxas info    : Compiling entry function 'one' for 'sm_80'\n\
+            ptxas info    : Function properties for one\n\
+            \x20   0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n\
+            ptxas info    : Used 32 registers, used 1 barriers, 128 bytes smem\n\
+            ptxas info    : Compiling entry function 'two' for 'sm_80'\n\
+            \x20   16 bytes stack frame, 36 bytes spill stores, 40 bytes spill loads\n\
+            ptxas info    : Used 128 registers";
+        let usage = |kernel: &str, registers, spilled| Usage { kernel: kernel.to_owned(), registers, spilled };
+        assert_eq!(read_usage(log), [usage("one", 32, 0), usage("two", 128, 36)]);
+    }
 
     fn unit(name: &str, source: &str) -> Unit {
         Unit { name: name.into(), source: source.into() }

@@ -29,6 +29,7 @@ use std::{
 };
 
 pub use cache::{FOLDER_VARIABLE, standard_folder};
+pub use compile::{Usage, usage};
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 pub use library::Version;
 pub use probe::{Card, Companion, Driver, NoCuda, Survey, probe, survey};

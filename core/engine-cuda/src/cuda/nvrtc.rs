@@ -97,10 +97,21 @@ impl Nvrtc {
     /// # Errors
     /// [`DeviceError::Compile`] with the compiler's log.
     pub fn compile(&self, unit: &Unit, capability: (u32, u32)) -> Result<Vec<u8>> {
+        self.compile_telling(unit, capability, &[]).map(|(code, _)| code)
+    }
+
+    /// As [`Nvrtc::compile`], with more options; the compiler's log beside the code.
+    ///
+    /// # Errors
+    /// Those of `compile`.
+    pub fn compile_telling(&self, unit: &Unit, capability: (u32, u32), more: &[&str]) -> Result<(Vec<u8>, String)> {
         let refuse = |log: String| DeviceError::Compile { unit: unit.name.to_string(), log };
         let text = |text: &str| CString::new(text).map_err(|_| refuse("the source has a zero byte".to_owned()));
         let (source, name) = (text(&unit.source)?, text(&format!("{}.cu", unit.name))?);
-        let options = options(capability).iter().map(|option| text(option)).collect::<Result<Vec<_>>>()?;
+        let mut options = options(capability).iter().map(|option| text(option)).collect::<Result<Vec<_>>>()?;
+        for option in more {
+            options.push(text(option)?);
+        }
         let pointers: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
         let none = std::ptr::null();
         let mut raw = std::ptr::null_mut();
@@ -112,12 +123,13 @@ impl Nvrtc {
         let program = Owned { raw, nvrtc: self };
         // SAFETY: the program lives, and so do the options.
         let answer = unsafe { (self.compile)(program.raw, options.len() as c_int, pointers.as_ptr()) };
+        let log = self.bytes(&program, self.log_size, self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log).trim_end_matches(['\0', '\n']).to_owned();
         if answer != 0 {
-            let log = self.bytes(&program, self.log_size, self.log).unwrap_or_default();
-            let log = String::from_utf8_lossy(&log).trim_end_matches(['\0', '\n']).to_owned();
             return Err(refuse(if log.is_empty() { self.said(answer) } else { log }));
         }
-        self.bytes(&program, self.code_size, self.code).map_err(|answer| refuse(self.said(answer)))
+        let code = self.bytes(&program, self.code_size, self.code).map_err(|answer| refuse(self.said(answer)))?;
+        Ok((code, log))
     }
 
     fn bytes(

@@ -80,6 +80,12 @@ impl Kernel {
         self
     }
 
+    /// A buffer that is read and written.
+    pub(crate) fn update(mut self, buffer: BufferId) -> Kernel {
+        self.reads.push(buffer);
+        self.write(buffer)
+    }
+
     /// A buffer that is read, where there is one; else a null pointer.
     pub(crate) fn read_if(self, buffer: Option<BufferId>) -> Kernel {
         match buffer {

@@ -100,7 +100,7 @@ pub(crate) fn lower(graph: &Graph, options: &Options) -> Result<Plan> {
         }
     }
     lowering.label = label("copy");
-    let outputs = graph.outputs.iter().map(|(_, v)| lowering.dense_as(*v, Element::of(graph.ty(*v).dtype))).collect();
+    let outputs = graph.outputs.iter().map(|(_, v)| lowering.leaving(*v)).collect();
     lowering.updates();
     let Lowering { buffers, constants, steps, instances, .. } = lowering;
     Ok(Plan { buffers, constants, steps, outputs, units: instances.units() })
@@ -129,6 +129,23 @@ impl Lowering<'_> {
         }
     }
 
+    /// Where an output stands when all is done: what is the store's own may be updated before it is read.
+    fn leaving(&mut self, value: Value) -> BufferId {
+        let from = self.dense_as(value, Element::of(self.graph.ty(value).dtype));
+        match self.buffers[from].home {
+            Home::Argument(_) => self.kept(from),
+            Home::Arena | Home::Constant(_) => from,
+        }
+    }
+
+    /// A copy of a buffer.
+    fn kept(&mut self, from: BufferId) -> BufferId {
+        let kept = self.scratch(self.buffers[from].elements, self.element(from));
+        let bytes = self.buffers[from].bytes();
+        self.emit(Command::Copy { from, to: kept, bytes }, vec![from], vec![kept], vec![]);
+        kept
+    }
+
     /// Copies to the store what was not computed in its place. An update may be another entry's old value, so all are read before any is
     /// written.
     fn updates(&mut self) {
@@ -143,9 +160,7 @@ impl Lowering<'_> {
             }
             let bytes = self.buffers[to].bytes();
             if matches!(self.buffers[from].home, Home::Argument(_)) {
-                let kept = self.scratch(self.buffers[from].elements, self.element(from));
-                self.emit(Command::Copy { from, to: kept, bytes }, vec![from], vec![kept], vec![]);
-                from = kept;
+                from = self.kept(from);
             }
             moves.push((from, to, bytes));
         }

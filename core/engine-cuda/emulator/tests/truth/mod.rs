@@ -127,7 +127,7 @@ impl Case {
 }
 
 fn engine(options: Options, seed: u64) -> CudaEngine {
-    CudaEngine::new(Arc::new(EmulatedDevice::new(seed)), options)
+    CudaEngine::new(Arc::new(EmulatedDevice::new().seed(seed)), options)
 }
 
 fn compare(name: &str, truth: &Outputs, found: &Outputs, tolerance: f64) {

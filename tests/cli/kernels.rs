@@ -1,0 +1,100 @@
+//! The kernels that the shipped experiments ask of a card: there are some for everything, and NVIDIA's compiler takes them.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use fer_engine_cuda::{Options, Precision, cuda, device::Unit};
+
+use crate::host::Host;
+
+/// Experiments that between them have every backbone and resizer.
+const CONFIGS: [&str; 5] =
+    ["table1/swin_proposed", "table1/vit_proposed", "table1/convit_vanilla", "table1/xcit_vanilla", "swin_nr_fpdls"];
+
+/// The kernels of an experiment's training step.
+fn units(config: &str, precision: Precision) -> Vec<Unit> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../configs/{config}.ron"));
+    let ask = format!("graph {} --data builtin --stage step --format text --full --batch 2", path.display());
+    let text = Host::new().run(&ask).ok();
+    let graph = fer_graph::parse(&text).unwrap();
+    fer_engine_cuda::units(&graph, &Options { precision, smallest_rounded: 0, ..Options::default() }).unwrap()
+}
+
+#[test]
+fn every_shipped_step_has_kernels_in_every_precision() {
+    for config in CONFIGS {
+        for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+            let units = units(config, precision);
+            let kernels: usize = units.iter().map(|u| u.source.matches("extern \"C\"").count()).sum();
+            assert!(units.len() >= 4 && kernels > 10, "{config}: {} units", units.len());
+        }
+    }
+}
+
+/// Spilled bytes that are known, by kernel and architecture.
+fn ledger() -> BTreeMap<(String, String), u32> {
+    let text = include_str!("../../core/engine-cuda/kernels/spills.txt");
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+    lines
+        .map(|line| {
+            let [kernel, card, bytes] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+                panic!("spills.txt: {line:?} is not `kernel sm_NN bytes`");
+            };
+            ((kernel.to_owned(), card.to_owned()), bytes.parse().unwrap())
+        })
+        .collect()
+}
+
+/// One line a kernel and card; a kernel that spills more than is known fails.
+#[test]
+#[ignore = "needs NVRTC (no card): set FER_NVRTC to its file or folder, and run with --ignored; takes minutes"]
+fn kernels_compile_for_every_card_and_spill_no_more_than_is_known() {
+    let mut work: BTreeMap<(String, (u32, u32)), Unit> = BTreeMap::new();
+    for (config, precision) in
+        CONFIGS.into_iter().zip([Precision::Bf16, Precision::Bf16, Precision::F32, Precision::F32])
+    {
+        for unit in units(config, precision) {
+            for card in [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)] {
+                // Between the generations the middle ones are looked at once.
+                if matches!(card, (8, 0) | (9, 0) | (12, 0)) || config == CONFIGS[0] {
+                    work.insert((unit.source.to_string(), card), unit.clone());
+                }
+            }
+        }
+    }
+    let work = Mutex::new(work.into_iter());
+    let lines = Mutex::new(vec![]);
+    let compile = || {
+        loop {
+            let next = work.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(((_, card), unit)) = next else { return };
+            let usage = cuda::usage(&unit, card).unwrap_or_else(|error| panic!("sm_{}{}: {error}", card.0, card.1));
+            lines.lock().unwrap_or_else(PoisonError::into_inner).extend(usage.into_iter().map(|u| (u, card)));
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(compile);
+        compile();
+    });
+    let mut lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner);
+    lines.sort_by(|a, b| (&a.0.kernel, a.1).cmp(&(&b.0.kernel, b.1)));
+    assert!(lines.len() > 300, "{} kernels", lines.len());
+    let (known, mut worse) = (ledger(), vec![]);
+    for (usage, (major, minor)) in &lines {
+        let card = format!("sm_{major}{minor}");
+        println!("{:<80} {card:<7} {:>4} registers {:>4} bytes spilled", usage.kernel, usage.registers, usage.spilled);
+        let allowed = known.get(&(usage.kernel.clone(), card.clone())).copied().unwrap_or(0);
+        if usage.spilled > allowed {
+            worse.push(format!("{} {card} {}", usage.kernel, usage.spilled));
+        }
+    }
+    worse.dedup();
+    assert!(
+        worse.is_empty(),
+        "kernels that spill more than core/engine-cuda/kernels/spills.txt knows:\n{}",
+        worse.join("\n")
+    );
+}
