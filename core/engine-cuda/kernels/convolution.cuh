@@ -19,7 +19,11 @@ struct Gather {
     int patch_rows, patch_columns;  // cells that a tile sees
     int plane;                      // numbers from one channel of a patch to the next
     int chunk;                      // channels that are staged at a time
+    u32 tile_rows_part, tile_columns_part, patch_rows_part, patch_columns_part;  // see quotient
 };
+
+// n / d for n and d below 2^16, where `part` is 2^32 / d, rounded up to more than that; 0 for a d of 1.
+__device__ __forceinline__ int quotient(int n, u32 part) { return part == 0 ? n : (int)__umulhi((u32)n, part); }
 
 // Where a tile begins.
 struct Tile {
@@ -43,9 +47,9 @@ struct Point {
 
 __device__ __forceinline__ Point point_of(const Gather& s, const Tile& t, int index) {
     Point p;
-    int line = index / s.tile_columns;
+    int line = quotient(index, s.tile_columns_part);
     p.column = index - line * s.tile_columns;
-    p.image = line / s.tile_rows;
+    p.image = quotient(line, s.tile_rows_part);
     p.row = line - p.image * s.tile_rows;
     p.there = p.image < s.tile_images && t.image + p.image < s.images && t.row + p.row < s.rows && t.column + p.column < s.columns;
     return p;
@@ -67,9 +71,9 @@ template <class See> __device__ __forceinline__ void each_cell(const Gather& s, 
     int cells = s.tile_images * s.patch_rows * s.patch_columns;
     int top = t.row * s.row_step + s.first_row, left = t.column * s.column_step + s.first_column;
     for (int at = threadIdx.x; at < cells; at += blockDim.x) {
-        int line = at / s.patch_columns;
+        int line = quotient(at, s.patch_columns_part);
         int column = left + at - line * s.patch_columns;
-        int image = line / s.patch_rows;
+        int image = quotient(line, s.patch_rows_part);
         int row = top + line - image * s.patch_rows;
         image += t.image;
         bool inside = image < s.images && row >= 0 && row < s.in_height && column >= 0 && column < s.in_width;

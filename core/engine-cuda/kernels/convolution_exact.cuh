@@ -69,8 +69,8 @@ __device__ __forceinline__ void conv_exact(const X* x, const float* weights, con
 }
 
 #define CONV_EXACT(name, X, Y, WIDE)                                                                                            \
-    extern "C" __global__ void __launch_bounds__(EXACT_THREADS) name(const X* x, const float* weights, const int* offsets, Y* y,\
-                                                                     Gather s, int across, int padded) {                        \
+    extern "C" __global__ void __launch_bounds__(EXACT_THREADS, 4) name(const X* x, const float* weights, const int* offsets,   \
+                                                                        Y* y, Gather s, int across, int padded) {               \
         conv_exact<X, Y, WIDE>(x, weights, offsets, y, s, across, padded);                                                      \
     }
 
@@ -157,8 +157,8 @@ __device__ __forceinline__ void conv_kernel_grad_exact(const X* x, const G* g, c
 }
 
 #define CONV_KERNEL_GRAD_EXACT(name, X, G)                                                                                      \
-    extern "C" __global__ void __launch_bounds__(EXACT_THREADS) name(const X* x, const G* g, const int* offsets, float* partial,\
-                                                                     Gather s, int out_threads, int tap_threads, int points,    \
-                                                                     int tiles) {                                               \
+    extern "C" __global__ void __launch_bounds__(EXACT_THREADS, 6) name(const X* x, const G* g, const int* offsets,             \
+                                                                        float* partial, Gather s, int out_threads,              \
+                                                                        int tap_threads, int points, int tiles) {               \
         conv_kernel_grad_exact<X, G>(x, g, offsets, partial, s, out_threads, tap_threads, points, tiles);                       \
     }

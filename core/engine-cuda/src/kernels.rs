@@ -57,6 +57,8 @@ impl Family {
             Family::Convolution => concat!(
                 include_str!("../kernels/convolution.cuh"),
                 include_str!("../kernels/convolution_exact.cuh"),
+                include_str!("../kernels/convolution_tensor.cuh"),
+                include_str!("../kernels/convolution_tensor_grad.cuh"),
                 include_str!("../kernels/convolution_depthwise.cuh"),
                 include_str!("../kernels/convolution_direct.cuh"),
             ),

@@ -10,9 +10,10 @@ use crate::{Element, kernels::Family, lower::Lowering, plan::BufferId};
 pub(super) const SHARED: usize = 40 << 10;
 pub(super) const MOST_SHARED: usize = 99 << 10;
 
-/// Points of a warp of the exact kernel, as `EXACT_POINTS` of its source; warps of a block.
+/// Points of a warp of the exact kernel, `EXACT_POINTS` of its source, and of the one for tensor cores; warps of a block of either.
 const WARP_POINTS: usize = 128;
-const WARPS: usize = 4;
+const TENSOR_POINTS: usize = 64;
+pub(super) const WARPS: usize = 4;
 /// Threads of a block of the depthwise kernel, `DEPTH_THREADS` of its source; a thread has four points.
 pub(super) const DEPTH_THREADS: usize = 256;
 const DEPTH_POINTS: usize = 4 * DEPTH_THREADS;
@@ -72,9 +73,69 @@ impl Lowering<'_> {
         }
     }
 
-    /// On tensor cores; not written yet.
-    fn gather_rounded(&mut self, _: &Shape, _: &Gather, _: BufferId, _: &Weights, _: BufferId) -> bool {
-        false
+    /// On tensor cores, factors rounded to bfloat16; false where not enough can be staged.
+    fn gather_rounded(
+        &mut self,
+        shape: &Shape,
+        gather: &Gather,
+        from: BufferId,
+        weights: &Weights,
+        to: BufferId,
+    ) -> bool {
+        // Tiles of sixteen channels that a warp has, and warps side by side along the channels.
+        let (high, across) = match weights.out_channels {
+            0..=16 => (1, 1),
+            17..=32 => (2, 1),
+            33..=64 => (2, 2),
+            _ => (2, 4),
+        };
+        let points = TENSOR_POINTS * WARPS / across;
+        let work = 0.2 * (high + 1) as f64 * gather.taps() as f64;
+        let Some(tile) = Tile::best(gather.images, &gather.axes, points, 6 << 10, work, false) else { return false };
+        let mut gather = Gather { tile, ..gather.clone() };
+        // Four pairs of channels by eight cells are then in 32 banks.
+        gather.plane = (gather.cells() + 24) / 32 * 32 + 8;
+        let shared = |chunk: usize| {
+            let steps = (gather.taps() * chunk / 2).div_ceil(8);
+            (chunk / 2 * gather.plane + steps * 8 + 2 * points) * 4
+        };
+        // The most that fits and leaves the fewest channels empty, in whole steps if possible.
+        let even = gather.in_channels.next_multiple_of(2);
+        let whole = (1..=4).map(|n| n * 16).filter(|&c| c <= even && shared(c) <= SHARED);
+        let chunk = if even <= 64 && shared(even) <= SHARED {
+            even
+        } else if let Some(chunk) = whole.min_by_key(|&c| (even.next_multiple_of(c), usize::MAX - c)) {
+            chunk
+        } else {
+            [8, 4, 2].into_iter().find(|&c| shared(c) <= SHARED).unwrap_or(2)
+        };
+        let shared = shared(chunk);
+        if shared > MOST_SHARED {
+            return false;
+        }
+        gather.chunk = chunk;
+        let steps = (gather.taps() * chunk / 2).div_ceil(8);
+        let tiles = gather.out_channels.div_ceil(16).next_multiple_of(high * across);
+        let chunks = gather.in_channels.div_ceil(chunk);
+
+        let count = gather.groups * tiles * chunks * steps * 32;
+        let laid_out = self.scratch((4 * count).max(1), Element::I32);
+        if count > 0 {
+            let places = self.table(&gather.places(shape.kernel[1]));
+            let [group, one, other] = weights.steps;
+            let kernel = self.kernel(Family::Convolution, "CONV_FRAGMENTS", &[self.c(weights.kernel)]);
+            let kernel = kernel.each(count, 256).read(weights.kernel).read(places).write(laid_out).int(count);
+            let kernel = kernel.int(gather.in_channels).int(gather.taps()).int(gather.out_channels);
+            self.launch(kernel.int(tiles).int(chunk).int(steps).int(group).int(one).int(other));
+        }
+
+        let offsets = self.table(&gather.offsets());
+        let arguments = [self.c(from), self.c(to), &high.to_string(), &across.to_string()];
+        let kernel = self.kernel(Family::Convolution, "CONV_TENSOR", &arguments);
+        let kernel = kernel.grid([gather.tiles(), tiles / (high * across), gather.groups], WARPS * 32).shared(shared);
+        let kernel = kernel.read(from).read(laid_out).read(offsets).write(to);
+        self.launch(kernel.words(gather.words()).int(tiles).int(steps));
+        true
     }
 
     /// In f32; false where not enough can be staged.
@@ -101,7 +162,7 @@ impl Lowering<'_> {
         let points = WARP_POINTS * WARPS / across;
         let work = 0.25 * gather.taps() as f64;
         let most = (room / 4).min(6 << 10);
-        let Some(tile) = Tile::best(gather.images, &gather.axes, points, most.saturating_sub(3), work) else {
+        let Some(tile) = Tile::best(gather.images, &gather.axes, points, most.saturating_sub(3), work, false) else {
             return false;
         };
         let mut gather = Gather { tile, ..gather.clone() };
@@ -112,12 +173,14 @@ impl Lowering<'_> {
         let padded = gather.out_channels.next_multiple_of(width);
         let count = gather.groups * gather.in_channels * gather.taps() * padded;
         let laid_out = self.scratch(count.max(1), Element::F32);
-        let places = self.table(&gather.places(shape.kernel[1]));
-        let [group, one, other] = weights.steps;
-        let kernel = self.kernel(Family::Convolution, "CONV_WEIGHTS", &[self.c(weights.kernel)]).each(count, 256);
-        let kernel = kernel.read(weights.kernel).read(places).write(laid_out).int(count);
-        let kernel = kernel.int(gather.in_channels).int(gather.taps()).int(gather.out_channels).int(padded);
-        self.launch(kernel.int(group).int(one).int(other));
+        if count > 0 {
+            let places = self.table(&gather.places(shape.kernel[1]));
+            let [group, one, other] = weights.steps;
+            let kernel = self.kernel(Family::Convolution, "CONV_WEIGHTS", &[self.c(weights.kernel)]).each(count, 256);
+            let kernel = kernel.read(weights.kernel).read(places).write(laid_out).int(count);
+            let kernel = kernel.int(gather.in_channels).int(gather.taps()).int(gather.out_channels).int(padded);
+            self.launch(kernel.int(group).int(one).int(other));
+        }
 
         let offsets_table = self.table(&gather.offsets());
         let arguments = [self.c(from), self.c(to), &wide.to_string()];
@@ -141,7 +204,7 @@ impl Lowering<'_> {
         let channels = gather.groups;
         let planes = gather.images * channels;
         let most = (SHARED / 4).saturating_sub(gather.taps());
-        let Some(tile) = Tile::best(planes, &gather.axes, DEPTH_POINTS, most, 0.1) else { return false };
+        let Some(tile) = Tile::best(planes, &gather.axes, DEPTH_POINTS, most, 0.1, false) else { return false };
         let mut gather = Gather { images: planes, groups: 1, tile, ..gather.clone() };
         gather.plane = gather.cells();
         let shared = (gather.plane + (gather.tile.images + 1) * gather.taps()) * 4;

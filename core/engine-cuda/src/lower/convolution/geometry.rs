@@ -71,12 +71,20 @@ pub(super) struct Tile {
 
 impl Tile {
     /// The tile of at most `points` points and `most` cells for which the least is computed and staged: a point costs what `work`
-    /// cells cost.
-    pub(super) fn best(images: usize, axes: &[Axis; 2], points: usize, most: usize, work: f64) -> Option<Tile> {
+    /// cells cost. `even` asks for an even number of columns, which may be one more than there are.
+    pub(super) fn best(
+        images: usize,
+        axes: &[Axis; 2],
+        points: usize,
+        most: usize,
+        work: f64,
+        even: bool,
+    ) -> Option<Tile> {
         let [down, across] = axes;
         let mut best: Option<(f64, Tile)> = None;
         let widest = across.points.min(points);
         for columns in (1..=widest).filter(|&c| c == widest || c % 8 == 0 || c < 8) {
+            let columns = if even { columns.next_multiple_of(2) } else { columns };
             let tallest = down.points.min(points / columns);
             // All rows, or rows for which the last tile is as tall as the others.
             for pieces in down.points.div_ceil(tallest)..=(2 * down.points.div_ceil(tallest)).min(down.points) {
@@ -195,10 +203,17 @@ impl Gather {
             self.plane as i64,
             self.chunk as i64,
         ];
-        words.map(|w| i32::try_from(w).expect("sizes of images fit 31 bits") as u32).to_vec()
+        let mut words = words.map(|w| i32::try_from(w).expect("sizes of images fit 31 bits") as u32).to_vec();
+        words.extend([self.tile.rows, self.tile.columns, patch_rows, patch_columns].map(part));
+        words
     }
 }
 
 fn or_zero(table: Vec<u32>) -> Vec<u32> {
     if table.is_empty() { vec![0] } else { table }
+}
+
+/// What `quotient` of the kernels divides by `divisor` with.
+fn part(divisor: usize) -> u32 {
+    if divisor == 1 { 0 } else { ((1u64 << 32) / divisor as u64 + 1) as u32 }
 }

@@ -4,7 +4,7 @@ use fer_graph::Value;
 
 use super::{
     Shape,
-    gather::{DEPTH_THREADS, MOST_SHARED, SHARED},
+    gather::{DEPTH_THREADS, MOST_SHARED, SHARED, WARPS},
     geometry::{Axis, Gather, Tile},
 };
 use crate::{Element, kernels::Family, lower::Lowering, plan::BufferId};
@@ -12,6 +12,8 @@ use crate::{Element, kernels::Family, lower::Lowering, plan::BufferId};
 /// Threads of a block of the exact kernel, `EXACT_THREADS` of its source; a thread has four channels by four taps.
 const THREADS: usize = 128;
 const OWN: usize = 4;
+/// Shared memory of two blocks on tensor cores to a multiprocessor.
+const GRAD_SHARED: usize = 48 << 10;
 /// Blocks that fill a card, some of them over.
 const BLOCKS: usize = 1024;
 /// Numbers in parts of a sum.
@@ -35,7 +37,7 @@ impl Lowering<'_> {
         };
         let done = match shape.is_depthwise() {
             true => self.grad_depthwise(&gather, x, g, to),
-            false => self.grad_exact(&gather, x, g, to),
+            false => (self.rounds(value) && self.grad_rounded(&gather, x, g, to)) || self.grad_exact(&gather, x, g, to),
         };
         if !done {
             let offsets = self.table(&gather.offsets());
@@ -46,6 +48,48 @@ impl Lowering<'_> {
         }
     }
 
+    /// On tensor cores, factors rounded to bfloat16; false where not enough can be staged.
+    fn grad_rounded(&mut self, gather: &Gather, x: BufferId, g: BufferId, to: BufferId) -> bool {
+        let (taps, kept) = (gather.taps(), gather.in_channels * gather.taps());
+        // Tiles of sixteen channels of a block, and tiles of eight taps of a warp.
+        let high = match gather.out_channels {
+            0..=16 => 1,
+            17..=32 => 2,
+            _ => 4,
+        };
+        let wide = match kept {
+            0..=32 => 1,
+            33..=64 => 2,
+            _ => 5,
+        };
+        let of_block = wide * WARPS * 8;
+        let chunk = ((of_block + taps - 2) / taps + 1).min(gather.in_channels);
+        // Fewer points where they see more than fits.
+        let fitting = [256, 128, 64, 32, 16].into_iter().find_map(|points| {
+            let pitch = (points / 2 + 27) / 32 * 32 + 4;
+            let others = (high * 16 * pitch + 2 * points) * 4;
+            let room = (if points > 16 { GRAD_SHARED } else { MOST_SHARED }).checked_sub(others)?;
+            let tile = Tile::best(gather.images, &gather.axes, points, room / 4 / chunk, 0.5, true)?;
+            Some((tile, others))
+        });
+        let Some((tile, others)) = fitting else { return false };
+        let mut gather = Gather { tile, chunk, ..gather.clone() };
+        gather.plane = gather.cells();
+        let steps = tile.points().div_ceil(16);
+        let pieces = gather.out_channels.div_ceil(high * 16) * kept.div_ceil(of_block);
+        let tiles = gather.tiles();
+        let parts = self.count_parts(pieces * gather.groups, tiles, to);
+        let partial = self.partial(parts, to);
+        let offsets = self.table(&gather.offsets());
+        let arguments = [self.c(x), self.c(g), &high.to_string(), &wide.to_string()];
+        let kernel = self.kernel(Family::Convolution, "CONV_KERNEL_GRAD_TENSOR", &arguments);
+        let kernel = kernel.grid([parts, pieces, gather.groups], WARPS * 32).shared(chunk * gather.plane * 4 + others);
+        let kernel = kernel.read(x).read(g).read(offsets).write(partial).words(gather.words());
+        self.launch(kernel.int(steps).int(tiles));
+        self.add_parts(partial, parts, to);
+        true
+    }
+
     /// In f32; false where not enough can be staged.
     fn grad_exact(&mut self, gather: &Gather, x: BufferId, g: BufferId, to: BufferId) -> bool {
         let (taps, kept) = (gather.taps(), gather.in_channels * gather.taps());
@@ -54,7 +98,7 @@ impl Lowering<'_> {
         let mut tap_threads = kept.div_ceil(OWN).next_power_of_two().min(THREADS / out_threads);
         let points = if wide > 16 { 128 } else { 256 };
         let most = (MOST_SHARED / 4 - points * (wide + 1)).min(6 << 10);
-        let Some(tile) = Tile::best(gather.images, &gather.axes, points, most.saturating_sub(3), 0.5) else {
+        let Some(tile) = Tile::best(gather.images, &gather.axes, points, most.saturating_sub(3), 0.5, false) else {
             return false;
         };
         let mut gather = Gather { tile, ..gather.clone() };
@@ -88,7 +132,7 @@ impl Lowering<'_> {
     /// Of channels that have a kernel each; false where not enough can be staged.
     fn grad_depthwise(&mut self, gather: &Gather, x: BufferId, g: BufferId, to: BufferId) -> bool {
         let most = SHARED / 4;
-        let Some(tile) = Tile::best(gather.images, &gather.axes, 1024, most, 0.5) else { return false };
+        let Some(tile) = Tile::best(gather.images, &gather.axes, 1024, most, 0.5, false) else { return false };
         let mut gather = Gather { tile, ..gather.clone() };
         gather.plane = gather.cells();
         let points = tile.points();
