@@ -1,4 +1,4 @@
-//! The kernels that the shipped experiments ask of a card: there are some for everything, and NVIDIA's compiler takes them.
+//! What engines make of the shipped experiments: each has kernels for everything, and NVIDIA's compiler takes those for cards.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +6,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use fer_engine::Engine;
+use fer_engine_cpu::{CpuEngine, Factors};
 use fer_engine_cuda::{Options, Precision, cuda, device::Unit};
+use fer_graph::Graph;
 
 use crate::host::Host;
 
@@ -14,20 +17,29 @@ use crate::host::Host;
 const CONFIGS: [&str; 5] =
     ["table1/swin_proposed", "table1/vit_proposed", "table1/convit_vanilla", "table1/xcit_vanilla", "swin_nr_fpdls"];
 
-/// The kernels of an experiment's training step.
-fn units(config: &str, precision: Precision) -> Vec<Unit> {
+/// An experiment's training step.
+fn step(config: &str) -> Graph {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../configs/{config}.ron"));
     let ask = format!("graph {} --data builtin --stage step --format text --full --batch 2", path.display());
     let text = Host::new().run(&ask).ok();
-    let graph = fer_graph::parse(&text).unwrap();
-    fer_engine_cuda::units(&graph, &Options { precision, smallest_rounded: 0, ..Options::default() }).unwrap()
+    fer_graph::parse(&text).unwrap()
+}
+
+/// The kernels that a card needs for a graph.
+fn units(graph: &Graph, precision: Precision) -> Vec<Unit> {
+    fer_engine_cuda::units(graph, &Options { precision, smallest_rounded: 0, ..Options::default() }).unwrap()
 }
 
 #[test]
 fn every_shipped_step_has_kernels_in_every_precision() {
     for config in CONFIGS {
+        let graph = step(config);
+        for factors in [Factors::F32, Factors::Bf16] {
+            let engine = CpuEngine::new(fer_engine_cpu::Options { factors, ..Default::default() });
+            assert!(engine.compile(&graph).unwrap().summary().is_some_and(|plan| plan.calls > 10), "{config}");
+        }
         for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
-            let units = units(config, precision);
+            let units = units(&graph, precision);
             let kernels: usize = units.iter().map(|u| u.source.matches("extern \"C\"").count()).sum();
             assert!(units.len() >= 4 && kernels > 10, "{config}: {} units", units.len());
         }
@@ -56,7 +68,7 @@ fn kernels_compile_for_every_card_and_spill_no_more_than_is_known() {
     for (config, precision) in
         CONFIGS.into_iter().zip([Precision::Bf16, Precision::Bf16, Precision::F32, Precision::F32])
     {
-        for unit in units(config, precision) {
+        for unit in units(&step(config), precision) {
             for card in [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)] {
                 // Between the generations the middle ones are looked at once.
                 if matches!(card, (8, 0) | (9, 0) | (12, 0)) || config == CONFIGS[0] {
