@@ -117,6 +117,8 @@ impl Block {
             for &warp in &order {
                 // SAFETY: as above.
                 let ready = || unsafe { (&(*block).warps)[warp].ready };
+                // Now and then a warp runs far ahead of the others: until it waits for them.
+                let ahead = random.below(4) == 0;
                 while ready() != 0 {
                     went_on = true;
                     let chance = random.next() as usize;
@@ -132,8 +134,7 @@ impl Block {
                             return Err(failure);
                         }
                     }
-                    // Now and then a warp runs far ahead of the others.
-                    if chance >> 40 & 1 == 0 {
+                    if !ahead {
                         break;
                     }
                 }

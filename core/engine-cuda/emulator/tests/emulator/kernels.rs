@@ -38,6 +38,27 @@ fn blocks_sum_what_they_are_given() {
     assert_eq!(download(&device, y, 3), [expected(0), 5.0, expected(2)]);
 }
 
+/// The memory of one sum is the next one's: a warp that runs ahead must not write what another one still reads.
+#[test]
+fn blocks_sum_again_and_again() {
+    let source = r#"extern "C" __global__ void run(float* y) {
+        __shared__ float shared[32];
+        float v = threadIdx.x + 1;
+        for (int i = 0; i < 4; i++) y[threadIdx.x + i * 128] = block_sum(v * (i + 1), shared);
+        for (int i = 4; i < 8; i++) y[threadIdx.x + i * 128] = block_max(v * (i + 1), shared);
+    }"#;
+    for seed in 0..10 {
+        let device = EmulatedDevice::new().seed(seed);
+        let y = device.allocate(4 * 1024).unwrap();
+        replay(&device, source, launch(1, 128, 0, vec![Pointer(y, 0)])).unwrap();
+        for (i, got) in download(&device, y, 1024).into_iter().enumerate() {
+            let (case, n) = (i / 128, 128.0);
+            let one = if case < 4 { n * (n + 1.0) / 2.0 } else { n };
+            assert_eq!(got, one * (case + 1) as f32, "seed {seed}, case {case}, thread {}", i % 128);
+        }
+    }
+}
+
 #[test]
 fn lanes_shuffle_and_vote() {
     let y = output(

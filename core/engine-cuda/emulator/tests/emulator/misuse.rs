@@ -102,6 +102,19 @@ fn an_integer_divided_by_zero() {
 }
 
 #[test]
+fn a_thread_that_keeps_more_than_its_stack_holds() {
+    let source = r#"extern "C" __global__ void run(float* y, int n) {
+        volatile float many[30000];
+        for (int i = 0; i < n; i++) many[i] = y[i & 1];
+        y[0] = many[n - 1];
+    }"#;
+    let device = EmulatedDevice::new();
+    let y = upload(&device, &[0.0; 2]);
+    let error = replay(&device, source, launch(1, 1, 0, vec![Pointer(y, 0), I32(30000)])).unwrap_err();
+    assert!(error.to_string().contains("an illegal address"), "{error}");
+}
+
+#[test]
 fn assertions_and_traps() {
     misuse("assert(i < 50);", "test.cu:");
     misuse("if (i == 7) __trap();", "a trap; thread (7, 0, 0)");
