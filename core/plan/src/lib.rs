@@ -4,7 +4,8 @@
 //! of padded pieces as joins, `recompute` lets cheap values be computed twice instead of kept, `lifetimes` says when a value is used last, `arena` gives pieces that live at different times one place, `allot`
 //! does so for the buffers of a step,
 //! `view` follows slices, transpositions and reshapes into the memory that they read, `uses` says who reads a value when views are looked
-//! through, and `clusters` which elementwise operations run together. What is absent: engines; a pass is told what
+//! through, `clusters` which elementwise operations run together, and `whole`
+//! which composites have kernels. What is absent: engines; a pass is told what
 //! an engine supports.
 
 mod allot;
@@ -19,6 +20,7 @@ mod uses;
 mod view;
 #[cfg(test)]
 mod view_tests;
+mod whole;
 
 pub use allot::{Touched, allot};
 pub use arena::{Arena, Life, pack};
@@ -28,5 +30,6 @@ pub use join::join;
 pub use lifetimes::last_uses;
 pub use recompute::recompute;
 pub use simplify::simplify;
-pub use uses::{Uses, is_view, root, sources};
+pub use uses::{Uses, follow, is_view, root, sources};
 pub use view::{RowMap, Starts, View};
+pub use whole::{KERNELS, takes_whole};

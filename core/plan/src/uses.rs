@@ -2,6 +2,8 @@
 
 use fer_graph::{Definition, Graph, Node, Value};
 
+use crate::View;
+
 /// Whether a node computes nothing: its result is the operand's elements, seen otherwise.
 pub fn is_view(node: &Node) -> bool {
     ["reshape", "stop_gradient", "transpose", "slice", "broadcast_in_dim", "concatenate"]
@@ -68,5 +70,20 @@ pub fn sources(graph: &Graph, value: Value) -> Vec<Value> {
             graph.nodes[node].operands.iter().flat_map(|&o| sources(graph, o)).collect()
         }
         _ => vec![value],
+    }
+}
+
+/// The view of a node's result in the memory of its operand's; `None` where a table would be too fine.
+pub fn follow(node: &Node, view: &View, shape: &[usize]) -> Option<View> {
+    match node.op.def.name {
+        "reshape" => Some(view.reshape(shape)),
+        "stop_gradient" => Some(view.clone()),
+        "transpose" => view.transpose(&node.attributes.sizes("permutation")),
+        "slice" => view.slice(
+            &node.attributes.sizes("start"),
+            &node.attributes.sizes("limit"),
+            &node.attributes.sizes("strides"),
+        ),
+        _ => view.broadcast(shape, &node.attributes.sizes("broadcast_dimensions")),
     }
 }

@@ -1,14 +1,12 @@
 //! What follows a product, done on its rows while they are in the cache.
 
 use fer_graph::{Definition, Value};
-use fer_plan::{Starts, View};
+use fer_plan::{Starts, View, follow, is_view, root, sources};
 
 use super::{
     Lowering,
     elementwise::{Draft, Rows},
-    movement::follow,
 };
-use fer_plan::{is_view, root, sources};
 
 /// A cluster that a product takes along.
 pub(super) struct Epilogue {

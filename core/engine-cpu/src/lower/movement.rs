@@ -2,7 +2,7 @@
 
 use fer_cpu_kernels::{copy, elementwise::Element, random};
 use fer_graph::{Definition, Node, Value};
-use fer_plan::{View, is_view};
+use fer_plan::{View, follow, is_view};
 
 use super::{Lowering, Place, shared};
 use crate::{
@@ -284,19 +284,4 @@ impl Steps {
 
 fn copy_one<'a, T: Copy>(from: &'a [T], to: &'a mut [T]) -> impl FnMut((usize, usize)) + 'a {
     move |(source, target)| to[target] = from[source]
-}
-
-/// The view of a node's result in the memory of its operand's; `None` where a table would be too fine.
-pub(super) fn follow(node: &Node, view: &View, shape: &[usize]) -> Option<View> {
-    match node.op.def.name {
-        "reshape" => Some(view.reshape(shape)),
-        "stop_gradient" => Some(view.clone()),
-        "transpose" => view.transpose(&node.attributes.sizes("permutation")),
-        "slice" => view.slice(
-            &node.attributes.sizes("start"),
-            &node.attributes.sizes("limit"),
-            &node.attributes.sizes("strides"),
-        ),
-        _ => view.broadcast(shape, &node.attributes.sizes("broadcast_dimensions")),
-    }
 }

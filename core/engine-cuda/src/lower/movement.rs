@@ -1,7 +1,7 @@
 //! Views, joins, padding and random numbers.
 
 use fer_graph::{Definition, Node, Value};
-use fer_plan::{View, is_view};
+use fer_plan::{View, follow, is_view};
 
 use super::{Lowering, Place};
 use crate::{
@@ -196,20 +196,5 @@ impl Lowering<'_> {
         let count = self.buffers[to].elements;
         let kernel = self.kernel(Family::Move, "RNG_UNIFORM", &[self.c(to)]).each(count.div_ceil(4), 256);
         self.launch(kernel.read(key).write(to).signed(stream).long(count));
-    }
-}
-
-/// The view of a node's result in the memory of its operand's; `None` where a table would be too fine.
-fn follow(node: &Node, view: &View, shape: &[usize]) -> Option<View> {
-    match node.op.def.name {
-        "reshape" => Some(view.reshape(shape)),
-        "stop_gradient" => Some(view.clone()),
-        "transpose" => view.transpose(&node.attributes.sizes("permutation")),
-        "slice" => view.slice(
-            &node.attributes.sizes("start"),
-            &node.attributes.sizes("limit"),
-            &node.attributes.sizes("strides"),
-        ),
-        _ => view.broadcast(shape, &node.attributes.sizes("broadcast_dimensions")),
     }
 }
