@@ -31,6 +31,10 @@ fn kernels_are_used_unless_they_are_switched_off() {
     assert!(!profile("--no-fuse example.brier_terms").contains("brier"));
     let forward = profile("--no-fuse example.brier_terms_vjp");
     assert!(forward.contains("example.brier_terms ") && !forward.contains("brier_terms_vjp"), "{forward}");
+    let told = profile("--op example.brier_terms");
+    assert!(told.contains("example.brier_terms ") && !told.contains("linear"), "{told}");
+    host.run("profile own.ron --op example.brier_term")
+        .refused(&["the step has no call of \"example.brier_term\"", "did you mean \"example.brier_terms\"?"]);
     host.run("profile own.ron --no-fuse example.brier_term")
         .refused(&["there is no kernel \"example.brier_term\" to switch off", "did you mean \"example.brier_terms\"?"]);
     // The reference engine knows no kernel.

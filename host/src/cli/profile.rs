@@ -1,6 +1,9 @@
 //! `fer-host profile CONFIG`: where the time of a step goes, by op and by place in the model.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use fer_engine::Call;
 use fer_train::initialise;
@@ -11,7 +14,7 @@ use super::{
     output::{binary, decimal, print, print_json, table},
 };
 use crate::{
-    failure::Result,
+    failure::{Failure, Result},
     session::{ConfigArguments, Session},
 };
 
@@ -30,6 +33,9 @@ pub struct Arguments {
     /// Levels of scope that are told apart
     #[arg(long, default_value_t = 2)]
     depth: usize,
+    /// Tell only of calls of this op, as the first table names it, e.g. "linear_vjp x"; may be repeated
+    #[arg(long, value_name = "OP")]
+    op: Vec<String>,
     #[arg(long)]
     json: bool,
 }
@@ -59,14 +65,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     initialise(&graph, session.resolved.experiment.seed, store.as_mut())?;
     let steps = arguments.steps.max(1);
     let (mut by_op, mut by_scope) = (BTreeMap::<String, Sum>::new(), BTreeMap::<String, Sum>::new());
+    let mut all = BTreeSet::new();
     for step in 0..=steps {
         let feeds = bench::feeds(&graph, step as u64);
         executable.run_timed(store.as_mut(), &feeds, &mut |call, time| {
-            if step > 0 {
+            let told = arguments.op.is_empty() || arguments.op.iter().any(|op| *op == *call.op);
+            all.insert(call.op.to_string());
+            if step > 0 && told {
                 by_op.entry(call.op.to_string()).or_default().add(call, time);
                 by_scope.entry(cut(&call.scope, arguments.depth)).or_default().add(call, time);
             }
         })?;
+    }
+    if let Some(missing) = arguments.op.iter().find(|op| !all.contains(*op)) {
+        return Err(unknown_op(missing, &all));
     }
     let peak = Peak {
         flops: fer_engine_cpu::peak_flops(Duration::from_millis(300)),
@@ -107,6 +119,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     print(&rows("op", &by_op, total, &peak, steps))?;
     print("")?;
     print(&rows("scope", &by_scope, total, &peak, steps))
+}
+
+/// No call of the step is of this op.
+fn unknown_op(name: &str, all: &BTreeSet<String>) -> Failure {
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let failure = Failure::new(format!("the step has no call of {name:?}")).note(format!("ops: {}", all.join(", ")));
+    match fer_config::nearest(name, all) {
+        Some(near) => failure.help(format!("did you mean {near:?}?")),
+        None => failure,
+    }
 }
 
 /// The longest first.
