@@ -95,4 +95,6 @@ unsafe impl Number for f32 {}
 // SAFETY: plain numbers.
 unsafe impl Number for i32 {}
 // SAFETY: plain numbers.
+unsafe impl Number for u16 {}
+// SAFETY: plain numbers.
 unsafe impl Number for u8 {}

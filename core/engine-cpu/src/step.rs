@@ -5,7 +5,10 @@ use std::{
     fmt,
 };
 
-use fer_cpu_kernels::elementwise::Element;
+use fer_cpu_kernels::{
+    elementwise::Element,
+    numbers::{Numbers, NumbersMut},
+};
 use fer_engine::Call;
 
 use crate::memory::Number;
@@ -90,9 +93,36 @@ impl<'a> Access<'a> {
     /// The i-th buffer that is read.
     pub(crate) fn read<T: Number>(&self, i: usize) -> &'a [T] {
         let (pointer, buffer) = self.at(self.reads[i]);
-        debug_assert_eq!(size_of::<T>(), buffer.element.bytes());
+        assert_eq!(
+            size_of::<T>(),
+            buffer.element.bytes(),
+            "a buffer of {:?} is read as something else",
+            buffer.element
+        );
         // SAFETY: `new`'s promises: the pointer is valid, and nobody writes to what is read.
         unsafe { std::slice::from_raw_parts(pointer.cast(), buffer.elements) }
+    }
+
+    /// The i-th buffer that is read, as the numbers that it is made of.
+    ///
+    /// # Panics
+    /// When it holds no floats.
+    pub(crate) fn numbers(&self, i: usize) -> Numbers<'a> {
+        match self.at(self.reads[i]).1.element {
+            Element::Bf16 => Numbers::Bf16(self.read(i)),
+            _ => Numbers::F32(self.read(i)),
+        }
+    }
+
+    /// The i-th buffer that is written, as [`Access::numbers`].
+    ///
+    /// # Panics
+    /// When it was handed out before, or holds no floats.
+    pub(crate) fn write_numbers(&self, i: usize) -> NumbersMut<'a> {
+        match self.at(self.writes[i]).1.element {
+            Element::Bf16 => self.write::<u16>(i).into(),
+            _ => self.write::<f32>(i).into(),
+        }
     }
 
     /// The i-th buffer that is written.
@@ -103,7 +133,12 @@ impl<'a> Access<'a> {
         assert!(i < 64 && self.taken.get() & (1 << i) == 0, "a buffer is lent twice");
         self.taken.set(self.taken.get() | (1 << i));
         let (pointer, buffer) = self.at(self.writes[i]);
-        debug_assert_eq!(size_of::<T>(), buffer.element.bytes());
+        assert_eq!(
+            size_of::<T>(),
+            buffer.element.bytes(),
+            "a buffer of {:?} is written as something else",
+            buffer.element
+        );
         // SAFETY: `new`'s promises; it is lent once.
         unsafe { std::slice::from_raw_parts_mut(pointer.cast(), buffer.elements) }
     }

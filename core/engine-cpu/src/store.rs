@@ -2,7 +2,7 @@
 
 use std::{any::Any, collections::BTreeMap};
 
-use fer_cpu_kernels::elementwise::Element;
+use fer_cpu_kernels::{bf16, elementwise::Element};
 use fer_engine::{Data, EngineError, Result, Store, Tensor};
 use fer_graph::{DType, TensorType};
 
@@ -43,7 +43,7 @@ impl CpuStore {
         };
         if entry.shape != expected.shape || entry.element != element_of(expected.dtype) {
             let dtype = match entry.element {
-                Element::F32 => DType::Float,
+                Element::F32 | Element::Bf16 => DType::Float,
                 Element::I32 => DType::I32,
                 Element::U8 => DType::U8,
                 Element::Bool => DType::Bool,
@@ -64,6 +64,7 @@ impl Store for CpuStore {
         let entry = self.entries.get(name)?;
         let data = match entry.element {
             Element::F32 => Data::F32(entry.block.read().to_vec()),
+            Element::Bf16 => Data::F32(entry.block.read().iter().map(|&x| bf16::widen(x)).collect()),
             Element::I32 => Data::I32(entry.block.read().to_vec()),
             Element::U8 => Data::U8(entry.block.read().to_vec()),
             Element::Bool => Data::Bool(entry.block.read::<u8>().iter().map(|&b| b != 0).collect()),

@@ -125,11 +125,11 @@ impl Layout {
     fn operands(&self) -> [Heads<'_>; 3] {
         let [q, k, v, ..] = &self.starts;
         let stride = self.strides[0];
-        [(&self.q, q), (&self.k, k), (&self.v, v)].map(|(data, starts)| Heads { data, starts, stride })
+        [(&self.q, q), (&self.k, k), (&self.v, v)].map(|(data, starts)| Heads { data: data[..].into(), starts, stride })
     }
 
     fn bias(&self) -> Option<Heads<'_>> {
-        let bias = Heads { data: &self.bias, starts: &self.starts[4], stride: self.shape.keys };
+        let bias = Heads { data: self.bias[..].into(), starts: &self.starts[4], stride: self.shape.keys };
         (!self.bias.is_empty()).then_some(bias)
     }
 
@@ -164,7 +164,7 @@ fn backward(bencher: Bencher<'_, '_>, on: &On<With>) {
             v: Some(HeadsMut::new(&mut dv, v_starts, stride)),
             bias: layout.bias().map(|_| bias),
         };
-        let grad_out = Heads { data: &grad, starts: out_starts, stride: out_stride };
+        let grad_out = Heads { data: grad[..].into(), starts: out_starts, stride: out_stride };
         attention::backward(
             on.isa,
             on.case.factors,

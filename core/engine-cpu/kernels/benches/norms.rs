@@ -52,7 +52,7 @@ mod layer_norm {
         let (x, mut y) = (Numbers::new(on.case.len()), Numbers::new(on.case.len()));
         let (weight, bias) = (Numbers::new(width), Numbers::new(width));
         bencher.counter(bytes(2, x.len())).bench_local(|| {
-            layer_norm::forward(on.isa, (rows, width), EPSILON, &x, Rows::Every(width), &weight, &bias, &mut y);
+            layer_norm::forward(on.isa, (rows, width), EPSILON, &x, Rows::Every(width), &weight, &bias, &mut y[..]);
         });
     }
 
@@ -64,7 +64,20 @@ mod layer_norm {
         let (weight, mut dw, mut db) = (Numbers::new(width), Numbers::new(width), Numbers::new(width));
         bencher.counter(bytes(3, len)).bench_local(|| {
             let (dx, dw, db) = (Some(&mut grad_x[..]), Some(&mut dw[..]), Some(&mut db[..]));
-            layer_norm::backward(on.isa, (rows, width), EPSILON, &x, every, &weight, &grad, every, None, dx, dw, db);
+            layer_norm::backward(
+                on.isa,
+                (rows, width),
+                EPSILON,
+                &x,
+                every,
+                &weight,
+                &grad[..],
+                every,
+                None,
+                dx,
+                dw,
+                db,
+            );
         });
     }
 }
@@ -90,7 +103,7 @@ fn column_sums(bencher: Bencher<'_, '_>, on: &On<Matrix>) {
     let Matrix(rows, width) = on.case;
     let (x, mut y) = (Numbers::new(on.case.len()), Numbers::new(width));
     bencher.counter(bytes(1, x.len())).bench_local(|| {
-        reduce::column_sums(on.isa, (rows, width), &x, Rows::Every(width), &mut y);
+        reduce::column_sums(on.isa, (rows, width), &x[..], Rows::Every(width), &mut y);
     });
 }
 

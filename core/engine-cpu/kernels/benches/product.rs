@@ -75,7 +75,7 @@ fn main() {
 }
 
 fn side(data: &[f32], stride: usize, along: Along) -> Side<'_> {
-    Side { data, rows: Rows::Every(stride), along }
+    Side { data: data.into(), rows: Rows::Every(stride), along }
 }
 
 /// Times one product: sides with the axis that their rows run along.

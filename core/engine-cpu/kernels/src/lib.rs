@@ -14,6 +14,7 @@ pub mod grid_sample;
 pub mod index;
 pub mod l2_normalize;
 pub mod layer_norm;
+pub mod numbers;
 pub mod optimiser;
 pub mod peak;
 pub mod pool;

@@ -116,6 +116,8 @@ impl Drop for Scratch {
 
 /// Floats of a cache line.
 pub const LINE: usize = 16;
+/// Bytes of one.
+pub const LINE_BYTES: usize = 64;
 
 /// Asks for `count` floats from `at` on to be brought into the second cache, where the processor takes such wishes. Reads nothing:
 /// any address will do.

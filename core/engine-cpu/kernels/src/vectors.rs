@@ -1,6 +1,6 @@
 //! What kernels over rows share: loops over vectors and their rest, and how rows are cut into tasks.
 
-use crate::{product::Rows, simd::Simd};
+use crate::{numbers::Stored, product::Rows, simd::Simd};
 
 /// Numbers of a task, about.
 pub const TASK: usize = 1 << 15;
@@ -21,9 +21,9 @@ pub fn first_lanes<S: Simd>(s: S, count: usize) -> S::M {
 /// # Safety
 /// `from` is valid for so many reads; they are at most a vector's.
 #[inline(always)]
-pub unsafe fn load<S: Simd>(s: S, from: *const f32, lanes: usize) -> S::F {
+pub unsafe fn load<S: Simd, T: Stored>(s: S, from: *const T, lanes: usize) -> S::F {
     // SAFETY: the caller's promise.
-    unsafe { if lanes == S::LANES { s.load(from) } else { s.load_first(from, lanes) } }
+    unsafe { if lanes == S::LANES { T::load(s, from) } else { T::load_first(s, from, lanes) } }
 }
 
 /// # Safety
@@ -45,7 +45,8 @@ pub fn check_rows(rows: Rows<'_>, count: usize, width: usize, len: usize, name: 
 }
 
 /// Folds vectors of one or more rows of `$count` numbers, given by their pointers, into one: `$step` makes the next value of the last.
-/// Four registers take turns, `$merge` joins them. Lanes behind the end do not count.
+/// Four registers take turns, `$merge` joins them. Lanes behind the end do not count. Rows are of anything that is
+/// [`Stored`](crate::numbers::Stored).
 macro_rules! fold {
     ($s:ident, $count:expr, $start:expr, [$($x:ident),+], |$last:ident| $step:expr, |$a:ident, $b:ident| $merge:expr) => {{
         let count = $count;
@@ -53,21 +54,21 @@ macro_rules! fold {
         let mut at = 0;
         while at + 4 * S::LANES <= count {
             for (i, folded) in folded.iter_mut().enumerate() {
-                $(let $x = $s.load($x.add(at + i * S::LANES));)+
+                $(let $x = $crate::numbers::Stored::load($s, $x.add(at + i * S::LANES));)+
                 let $last = *folded;
                 *folded = $step;
             }
             at += 4 * S::LANES;
         }
         while at + S::LANES <= count {
-            $(let $x = $s.load($x.add(at));)+
+            $(let $x = $crate::numbers::Stored::load($s, $x.add(at));)+
             let $last = folded[0];
             folded[0] = $step;
             at += S::LANES;
         }
         if at < count {
             let left = count - at;
-            $(let $x = $s.load_first($x.add(at), left);)+
+            $(let $x = $crate::numbers::Stored::load_first($s, $x.add(at), left);)+
             let $last = folded[1];
             folded[1] = $s.select($crate::vectors::first_lanes($s, left), $step, $last);
         }
@@ -94,14 +95,14 @@ macro_rules! map {
         let (count, to) = ($count, $to);
         let mut at = 0;
         while at + S::LANES <= count {
-            $(let $x = $s.load($x.add(at));)+
-            $s.store(to.add(at), $result);
+            $(let $x = $crate::numbers::Stored::load($s, $x.add(at));)+
+            $crate::numbers::Stored::store($s, to.add(at), $result);
             at += S::LANES;
         }
         if at < count {
             let left = count - at;
-            $(let $x = $s.load_first($x.add(at), left);)+
-            $s.store_first(to.add(at), $result, left);
+            $(let $x = $crate::numbers::Stored::load_first($s, $x.add(at), left);)+
+            $crate::numbers::Stored::store_first($s, to.add(at), $result, left);
         }
     }};
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fer_cpu_kernels::{
     attention::{self, BiasGradient, Gradients, Heads, HeadsMut, Shape},
     elementwise::Element,
+    numbers::Numbers,
 };
 use fer_graph::{Node, Value};
 use fer_plan::{Starts, View};
@@ -21,14 +22,19 @@ struct Matrices {
 }
 
 impl Matrices {
-    fn heads<'a>(&'a self, data: &'a [f32]) -> Heads<'a> {
+    fn heads<'a>(&'a self, data: Numbers<'a>) -> Heads<'a> {
         Heads { data, starts: &self.starts, stride: self.stride }
     }
 
     fn heads_mut(&self, access: &Access<'_>, i: usize) -> HeadsMut<'_> {
-        let (data, len, _) = access.write_raw(i);
+        let (data, len, element) = access.write_raw(i);
         // SAFETY: the buffer is the step's to write, and no two results have a place in common.
-        unsafe { HeadsMut::from_raw(data.cast(), len, &self.starts, self.stride) }
+        unsafe {
+            match element {
+                Element::Bf16 => HeadsMut::from_raw_bf16(data.cast(), len, &self.starts, self.stride),
+                _ => HeadsMut::from_raw(data.cast(), len, &self.starts, self.stride),
+            }
+        }
     }
 }
 
@@ -40,8 +46,8 @@ impl Lowering<'_> {
         let (isa, factors) = (self.isa(), self.options.factors);
         let reads: Vec<BufferId> = inputs.iter().map(|m| m.buffer).collect();
         self.emit(reads, [out.buffer], move |a| {
-            let bias = inputs.get(3).map(|m| m.heads(a.read(3)));
-            let [q, k, v] = [0, 1, 2].map(|i| inputs[i].heads(a.read(i)));
+            let bias = inputs.get(3).map(|m| m.heads(a.numbers(3)));
+            let [q, k, v] = [0, 1, 2].map(|i| inputs[i].heads(a.numbers(i)));
             attention::forward(isa, factors, shape, scale, q, k, v, bias, out.heads_mut(a, 0));
         });
     }
@@ -70,9 +76,9 @@ impl Lowering<'_> {
         reads.push(cotangent.buffer);
         inputs.push(cotangent);
         self.emit(reads, writes, move |a| {
-            let bias = (forward > 3).then(|| inputs[3].heads(a.read(3)));
-            let [q, k, v] = [0, 1, 2].map(|i| inputs[i].heads(a.read(i)));
-            let given = inputs[forward].heads(a.read(forward));
+            let bias = (forward > 3).then(|| inputs[3].heads(a.numbers(3)));
+            let [q, k, v] = [0, 1, 2].map(|i| inputs[i].heads(a.numbers(i)));
+            let given = inputs[forward].heads(a.numbers(forward));
             let [dq, dk, dv] = [0, 1, 2].map(|i| results[i].as_ref().map(|(at, m)| m.heads_mut(a, *at)));
             let bias_gradient = results[3].as_ref().map(|(at, m)| BiasGradient {
                 data: a.write(*at),
@@ -153,7 +159,7 @@ impl Lowering<'_> {
             order.swap(rank - 3, rank - 2);
         }
         let swapped: Vec<usize> = order.iter().map(|&a| shape[a]).collect();
-        let buffer = self.buffer(shape.iter().product(), Element::F32, Home::Arena);
+        let buffer = self.buffer(shape.iter().product(), self.elements[value.index()], Home::Arena);
         let view = View::dense(&swapped).transpose(&order).expect("a dense value can be seen in any order");
         let matrices = seen(buffer, &view, count).expect("rows of one matrix are equally far apart");
         self.places[value.index()] = Some(Place::At { buffer, view });

@@ -108,6 +108,26 @@ impl Rows {
         (inputs, outputs)
     }
 
+    /// Rows that a product hands over, and nothing is done with yet.
+    pub(super) fn handed(count: usize, width: usize) -> Rows {
+        let program = Program::new(vec![Operation::Input(0)], vec![]);
+        Rows { program, width, count, inputs: vec![(usize::MAX, None)], outputs: vec![] }
+    }
+
+    /// Writes an input out, too, as it is, to dense rows.
+    pub(super) fn keep(&mut self, input: usize, to: BufferId) {
+        let mut operations = self.program.operations().to_vec();
+        let found = operations.iter().position(|operation| *operation == Operation::Input(input));
+        let register = found.unwrap_or_else(|| {
+            operations.push(Operation::Input(input));
+            operations.len() - 1
+        });
+        let outputs = self.program.outputs().iter().copied().chain([register]).collect();
+        self.program = Program::new(operations, outputs);
+        let starts = LineStarts::Every { offset: 0, stride: self.width };
+        self.outputs.push((to, Lines { starts, step: 1 }));
+    }
+
     pub(super) fn reads(&self) -> Vec<BufferId> {
         self.inputs.iter().filter(|(_, lines)| lines.is_some()).map(|(b, _)| *b).collect()
     }
@@ -164,15 +184,15 @@ impl Lowering<'_> {
         });
     }
 
-    /// Whether both are dense floats read and written at the same places.
+    /// Whether both are dense floats of one type, read and written at the same places.
     fn same_rows(&self, from: BufferId, lines: &Lines, to: BufferId, target: &Lines) -> bool {
         let (a, b) = (&self.buffers[from], &self.buffers[to]);
         let every = |lines: &Lines| match lines.starts {
             LineStarts::Every { offset: 0, stride } if lines.step == 1 => Some(stride),
             _ => None,
         };
-        a.element == Element::F32
-            && b.element == Element::F32
+        matches!(a.element, Element::F32 | Element::Bf16)
+            && a.element == b.element
             && a.elements == b.elements
             && every(lines).is_some()
             && every(lines) == every(target)

@@ -29,6 +29,16 @@ impl Lowering<'_> {
         clusters.into_iter().find_map(|cluster| self.take_along(cluster, index, value, width))
     }
 
+    /// For a product whose result is rounded on its way to memory: nothing else is done with its rows.
+    pub(super) fn rounding(&mut self, value: Value, width: usize) -> Option<Epilogue> {
+        if self.is_plain(value) {
+            return None;
+        }
+        let mut rows = Rows::handed(self.graph.ty(value).elements() / width, width);
+        rows.keep(0, self.output(value));
+        Some(Epilogue { rows, keeps: false })
+    }
+
     fn take_along(&mut self, cluster: usize, index: usize, value: Value, width: usize) -> Option<Epilogue> {
         let graph = self.graph;
         let readers = self.uses.readers[value.index()].clone();

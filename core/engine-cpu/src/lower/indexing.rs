@@ -13,6 +13,7 @@ impl Lowering<'_> {
         let element = self.buffers[to].element;
         self.emit([x, indices], [to], move |a| match element {
             Element::F32 => index::gather(a.read::<f32>(0), sizes, a.read(1), a.write(0)),
+            Element::Bf16 => index::gather(a.read::<u16>(0), sizes, a.read(1), a.write(0)),
             Element::I32 => index::gather(a.read::<i32>(0), sizes, a.read(1), a.write(0)),
             Element::U8 | Element::Bool => index::gather(a.read::<u8>(0), sizes, a.read(1), a.write(0)),
         });

@@ -17,6 +17,7 @@ mod optimiser;
 mod patches;
 mod product;
 mod reduce;
+mod storage;
 mod supports;
 
 use std::{
@@ -79,6 +80,8 @@ pub(crate) struct Lowering<'g> {
     constants: Vec<Block>,
     steps: Vec<Step>,
     places: Vec<Option<Place>>,
+    /// What each value stands in memory as.
+    elements: Vec<Element>,
     /// Copies of values that are not dense where they stand.
     copies: HashMap<Value, BufferId>,
     /// Images laid out in patches of a size.
@@ -105,12 +108,14 @@ pub(crate) fn lower(graph: &Graph, options: &Options) -> Result<Plan> {
         constants: vec![],
         steps: vec![],
         places: vec![None; graph.values.len()],
+        elements: vec![],
         copies: HashMap::new(),
         patched: HashMap::new(),
         targets: HashMap::new(),
         merged: HashSet::new(),
         label: label(""),
     };
+    lowering.elements = lowering.storage();
     lowering.arguments();
     lowering.join();
     lowering.merge_rectifiers();
@@ -244,7 +249,7 @@ impl Lowering<'_> {
             return;
         }
         let block = match element_of(ty.dtype) {
-            Element::F32 => Block::of(&numbers.iter().map(|&x| rounded(x) as f32).collect::<Vec<_>>()),
+            Element::F32 | Element::Bf16 => Block::of(&numbers.iter().map(|&x| rounded(x) as f32).collect::<Vec<_>>()),
             Element::I32 => Block::of(&numbers.iter().map(|&x| x as i32).collect::<Vec<_>>()),
             Element::U8 | Element::Bool => Block::of(&numbers.iter().map(|&x| x as u8).collect::<Vec<_>>()),
         };
@@ -266,7 +271,7 @@ impl Lowering<'_> {
     /// A new buffer of the step for a value, which then stands in it densely.
     fn output(&mut self, value: Value) -> BufferId {
         let ty = self.graph.ty(value);
-        let buffer = self.buffer(ty.elements(), element_of(ty.dtype), Home::Arena);
+        let buffer = self.buffer(ty.elements(), self.elements[value.index()], Home::Arena);
         self.set(value, buffer);
         buffer
     }
@@ -326,7 +331,7 @@ impl Lowering<'_> {
                 let count = ty.elements();
                 let element = element_of(ty.dtype);
                 let block = match element {
-                    Element::F32 => Block::of(&vec![number as f32; count]),
+                    Element::F32 | Element::Bf16 => Block::of(&vec![number as f32; count]),
                     Element::I32 => Block::of(&vec![number as i32; count]),
                     Element::U8 | Element::Bool => Block::of(&vec![number as u8; count]),
                 };
@@ -335,7 +340,7 @@ impl Lowering<'_> {
                 buffer
             }
             Place::At { buffer, view } => {
-                let to = self.buffer(ty.elements(), element_of(ty.dtype), Home::Arena);
+                let to = self.buffer(ty.elements(), self.buffers[buffer].element, Home::Arena);
                 let own = std::mem::replace(&mut self.label.op, "copy".into());
                 let flops = std::mem::take(&mut self.label.flops);
                 self.copy(buffer, &view, to, &View::dense(&ty.shape));

@@ -5,10 +5,7 @@ use fer_graph::{Definition, Node, Value};
 use fer_plan::{View, follow, is_view};
 
 use super::{Lowering, Place, shared};
-use crate::{
-    step::{BufferId, Home},
-    store::element_of,
-};
+use crate::step::{BufferId, Home};
 
 impl Lowering<'_> {
     /// Where the result of a view stands: where its operand does.
@@ -62,7 +59,7 @@ impl Lowering<'_> {
         }
         let ty = self.graph.ty(value);
         let view = View::dense(&ty.shape);
-        let buffer = self.buffer(ty.elements(), element_of(ty.dtype), Home::Arena);
+        let buffer = self.buffer(ty.elements(), self.elements[value.index()], Home::Arena);
         self.write_parts(index, buffer, &view);
         Place::At { buffer, view }
     }
@@ -122,7 +119,10 @@ impl Lowering<'_> {
             let ty = self.graph.ty(value);
             let (buffer, view) = match self.targets.get(&value) {
                 Some(outer) => outer.clone(),
-                None => (self.buffer(ty.elements(), element_of(ty.dtype), Home::Arena), View::dense(&ty.shape)),
+                None => {
+                    let element = self.elements[value.index()];
+                    (self.buffer(ty.elements(), element, Home::Arena), View::dense(&ty.shape))
+                }
             };
             for (part, &operand) in self.parts(node, &view).into_iter().zip(&node.operands) {
                 self.aim(operand, index, buffer, part);
@@ -179,12 +179,13 @@ impl Lowering<'_> {
             let (sizes, strides): (Vec<usize>, Vec<usize>) = parts.into_iter().unzip();
             self.emit([from], [to], move |a| match element {
                 Element::F32 => copy::permute(a.read::<f32>(0), a.write(0), &sizes, &strides, offset),
+                Element::Bf16 => copy::permute(a.read::<u16>(0), a.write(0), &sizes, &strides, offset),
                 Element::I32 => copy::permute(a.read::<i32>(0), a.write(0), &sizes, &strides, offset),
                 Element::U8 | Element::Bool => copy::permute(a.read::<u8>(0), a.write(0), &sizes, &strides, offset),
             });
             return;
         }
-        if element == Element::F32 && self.copy_rows(from, view, to, target) {
+        if matches!(element, Element::F32 | Element::Bf16) && self.copy_rows(from, view, to, target) {
             return;
         }
         if let (Some((parts, offset)), Some((places, start))) = (view.strides(), target.strides())
@@ -194,6 +195,9 @@ impl Lowering<'_> {
             self.emit([from], [to], move |a| match element {
                 Element::F32 => {
                     copy::transfer(a.read::<f32>(0), &strides, offset, a.write(0), &targets, start, &sizes);
+                }
+                Element::Bf16 => {
+                    copy::transfer(a.read::<u16>(0), &strides, offset, a.write(0), &targets, start, &sizes);
                 }
                 Element::I32 => {
                     copy::transfer(a.read::<i32>(0), &strides, offset, a.write(0), &targets, start, &sizes);
@@ -211,6 +215,7 @@ impl Lowering<'_> {
                 sources.iter().enumerate().map(|(i, &s)| (s as usize, targets.as_ref().map_or(i, |t| t[i] as usize)));
             match element {
                 Element::F32 => pairs.for_each(copy_one(a.read::<f32>(0), a.write(0))),
+                Element::Bf16 => pairs.for_each(copy_one(a.read::<u16>(0), a.write(0))),
                 Element::I32 => pairs.for_each(copy_one(a.read::<i32>(0), a.write(0))),
                 Element::U8 | Element::Bool => pairs.for_each(copy_one(a.read::<u8>(0), a.write(0))),
             }
@@ -225,7 +230,9 @@ impl Lowering<'_> {
         let to = self.output(node.results[0]);
         let element = self.buffers[to].element;
         self.emit([from], [to], move |a| match element {
-            Element::F32 => copy::pad(a.read::<f32>(0), &shape, &low, &interior, value as f32, a.write(0), &result),
+            Element::F32 | Element::Bf16 => {
+                copy::pad(a.read::<f32>(0), &shape, &low, &interior, value as f32, a.write(0), &result)
+            }
             Element::I32 => copy::pad(a.read::<i32>(0), &shape, &low, &interior, value as i32, a.write(0), &result),
             Element::U8 => copy::pad(a.read::<u8>(0), &shape, &low, &interior, value as u8, a.write(0), &result),
             Element::Bool => {

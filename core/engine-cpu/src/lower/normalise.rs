@@ -33,8 +33,8 @@ impl Lowering<'_> {
             let bias = self.dense(node.operands[2]);
             let y = self.output(node.results[0]);
             self.emit([x.buffer, weight, bias], [y], move |a| {
-                let (data, rows) = x.rows(a.read(0));
-                layer_norm::forward(isa, size, epsilon, data, rows, a.read(1), a.read(2), a.write(0));
+                let (data, rows) = x.plain_rows(a.read(0));
+                layer_norm::forward(isa, size, epsilon, data, rows, a.read(1), a.read(2), a.write_numbers(0));
             });
             return;
         }
@@ -57,9 +57,9 @@ impl Lowering<'_> {
         }
         let residual = residual.map(|(lines, _)| lines);
         self.emit(reads, writes, move |a| {
-            let (x, x_rows) = x.rows(a.read(0));
-            let (g, g_rows) = g.rows(a.read(2));
-            let add = residual.as_ref().map(|lines| lines.rows(a.read(3)));
+            let (x, x_rows) = x.plain_rows(a.read(0));
+            let (g, g_rows) = g.rows(a.numbers(2));
+            let add = residual.as_ref().map(|lines| lines.plain_rows(a.read(3)));
             let [dx, dw, db] = [0, 1, 2].map(|i| wanted[i].map(|at| a.write(at)));
             layer_norm::backward(isa, size, epsilon, x, x_rows, a.read(1), g, g_rows, add, dx, dw, db);
         });

@@ -73,8 +73,8 @@ impl Lowering<'_> {
         self.places[last.index()] = Some(Place::At { buffer: c, view });
         let has_bias = bias.is_some();
         self.emit(reads, [c], move |a| {
-            let side = |data, along| product::Side { data, rows: product::Rows::Every(size.k), along };
-            let (left, right) = (side(a.read(0), Along::Kept), side(a.read(1), Along::Kept));
+            let side = |i| product::Side { data: a.numbers(i), rows: product::Rows::Every(size.k), along: Along::Kept };
+            let (left, right) = (side(0), side(1));
             let bias = has_bias.then(|| a.read(2));
             product::multiply(isa, factors, size, left, right, bias, false, a.write(0));
         });
@@ -95,7 +95,7 @@ impl Lowering<'_> {
             let (a, b) = (g.turned(), Matrix::dense(patches, k, Along::Contracted));
             let c = self.output(value);
             self.emit([a.buffer, b.buffer], [c], move |access| {
-                let (a, b) = (a.side(access.read(0), 0, m), b.side(access.read(1), 0, m));
+                let (a, b) = (a.side(access.numbers(0), 0, m), b.side(access.numbers(1), 0, m));
                 product::multiply(isa, factors, Size { m: o, n: k, k: m }, a, b, None, false, access.write(0));
             });
             return true;
@@ -106,7 +106,7 @@ impl Lowering<'_> {
         let view = view.expect("a dense value can be seen in any order").reshape(self.graph.shape(value));
         self.places[value.index()] = Some(Place::At { buffer: c, view });
         self.emit([g.buffer, b.buffer], [c], move |access| {
-            let (a, b) = (g.side(access.read(0), 0, m), b.side(access.read(1), 0, o));
+            let (a, b) = (g.side(access.numbers(0), 0, m), b.side(access.numbers(1), 0, o));
             product::multiply(isa, factors, Size { m, n: k, k: o }, a, b, None, false, access.write(0));
         });
         true

@@ -4,6 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use fer_cpu_kernels::{
     elementwise,
+    numbers::Numbers,
     product::{self, Along, Side, Size},
     reduce,
     shared::SharedMut,
@@ -53,10 +54,10 @@ impl Matrix {
     }
 
     /// The i-th of several matrices of `count` rows.
-    pub(super) fn side<'a>(&'a self, data: &'a [f32], i: usize, count: usize) -> Side<'a> {
+    pub(super) fn side<'a>(&'a self, data: Numbers<'a>, i: usize, count: usize) -> Side<'a> {
         let (data, rows) = match &self.rows {
             MatrixRows::Every { offset, stride } => {
-                (&data[offset + i * count * stride..], product::Rows::Every(*stride))
+                (data.from(offset + i * count * stride), product::Rows::Every(*stride))
             }
             MatrixRows::At(starts) => (data, product::Rows::At(&starts[i * count..(i + 1) * count])),
         };
@@ -64,7 +65,15 @@ impl Matrix {
     }
 
     /// Its rows, for kernels that go through them one by one.
-    pub(super) fn rows<'a>(&'a self, data: &'a [f32]) -> (&'a [f32], product::Rows<'a>) {
+    pub(super) fn rows<'a>(&'a self, data: Numbers<'a>) -> (Numbers<'a>, product::Rows<'a>) {
+        match &self.rows {
+            MatrixRows::Every { offset, stride } => (data.from(*offset), product::Rows::Every(*stride)),
+            MatrixRows::At(starts) => (data, product::Rows::At(starts)),
+        }
+    }
+
+    /// The same of rows that are known not to be rounded.
+    pub(super) fn plain_rows<'a>(&'a self, data: &'a [f32]) -> (&'a [f32], product::Rows<'a>) {
         match &self.rows {
             MatrixRows::Every { offset, stride } => (&data[*offset..], product::Rows::Every(*stride)),
             MatrixRows::At(starts) => (data, product::Rows::At(starts)),
@@ -102,19 +111,25 @@ impl Lowering<'_> {
         reads.extend(bias);
         let given = reads.len();
         let label = self.label.clone();
-        let Some(Epilogue { rows, keeps }) = self.epilogue(index, value, size.n) else {
-            self.label = label;
+        let taken = self.epilogue(index, value, size.n);
+        self.label = label;
+        let Some(Epilogue { mut rows, mut keeps }) = taken.or_else(|| self.rounding(value, size.n)) else {
             let c = self.output(value);
             self.emit(reads, [c], move |access| {
-                let (left, right) = (access.read(0), access.read(1));
+                let (left, right) = (access.numbers(0), access.numbers(1));
                 let bias = bias.map(|_| access.read(2));
                 let (a, b) = (a.side(left, 0, size.m), b.side(right, 0, size.n));
                 product::multiply(isa, factors, size, a, b, bias, false, access.write(0));
             });
             return;
         };
-        self.label = label;
         let handed = rows.inputs.iter().position(|(_, lines)| lines.is_none()).unwrap_or(0);
+        if keeps && !self.is_plain(value) {
+            // It is rounded on its way to memory, as the other results are.
+            let buffer = self.output(value);
+            rows.keep(handed, buffer);
+            keeps = false;
+        }
         reads.extend(rows.reads());
         let mut writes = rows.writes();
         if keeps {
@@ -122,7 +137,7 @@ impl Lowering<'_> {
         }
         let kept = writes.len() - 1;
         self.emit(reads, writes, move |access| {
-            let (left, right) = (access.read(0), access.read(1));
+            let (left, right) = (access.numbers(0), access.numbers(1));
             let bias = bias.map(|_| access.read(2));
             let (a, b) = (a.side(left, 0, size.m), b.side(right, 0, size.n));
             let (inputs, outputs) = rows.operands(access, given, 0);
@@ -162,7 +177,7 @@ impl Lowering<'_> {
                     let b = Matrix { along: Along::Contracted, ..self.lines(x) };
                     let c = self.output(result);
                     self.emit([a.buffer, b.buffer], [c], move |access| {
-                        let (left, right) = (access.read(0), access.read(1));
+                        let (left, right) = (access.numbers(0), access.numbers(1));
                         let (a, b) = (a.side(left, 0, size.k), b.side(right, 0, size.k));
                         product::multiply(isa, factors, size, a, b, None, false, access.write(0));
                     });
@@ -170,7 +185,7 @@ impl Lowering<'_> {
                 _ => {
                     let (g, to) = (g.clone(), self.output(result));
                     self.emit([g.buffer], [to], move |access| {
-                        let (data, rows) = g.rows(access.read(0));
+                        let (data, rows) = g.rows(access.numbers(0));
                         reduce::column_sums(isa, (m, n), data, rows, access.write(0));
                     });
                 }
@@ -192,7 +207,7 @@ impl Lowering<'_> {
         // Few large products share the threads inside, many small ones take a thread each.
         let one_by_one = batch <= 4 && size.flops() > 1 << 22;
         self.emit([a.buffer, b.buffer], [c], move |access| {
-            let (left, right, c) = (access.read(0), access.read(1), access.write::<f32>(0));
+            let (left, right, c) = (access.numbers(0), access.numbers(1), access.write::<f32>(0));
             let sides = |i: usize| (a.side(left, i, a_rows), b.side(right, i, b_rows));
             if batch == 1 || one_by_one {
                 for (i, c) in c.chunks_mut(m * n).enumerate() {

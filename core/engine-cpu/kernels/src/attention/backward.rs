@@ -195,7 +195,7 @@ impl Kernel for Add<'_> {
                     for part in 0..parts {
                         sum = s.add(sum, s.load(sums.as_ptr().add((part * rows + i) * stride + j)));
                     }
-                    s.store_first(to.row(index, i).add(j), sum, S::LANES.min(columns - j));
+                    to.store(s, index, (i, j), sum, S::LANES.min(columns - j));
                 }
             }
         }

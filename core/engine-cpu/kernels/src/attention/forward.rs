@@ -8,7 +8,7 @@ use super::{
     HeadsMut, Inputs, Shape,
     ahead::Ahead,
     block_rows,
-    pack::{self, Source},
+    pack::{self, Pointer, Source},
     product::{Lefts, Packed, Target, WIDTH, contract, outer, words_room},
     softmax,
 };
@@ -76,6 +76,8 @@ impl<K: Kind> Kernel for Matrices<'_, K> {
         let wide = shape.width.min(WIDTH);
         let room = words_room::<K, S>(block.max(shape.keys), wide).max(words_room::<K, S>(block, shape.keys));
         let mut words = Scratch::new(room);
+        let apart = pack::stride::<S>(shape.value_width);
+        let mut result = out.room(block, apart);
         for index in indices {
             // Tasks are taken one after the other, mostly.
             let next = Some(index + 1).filter(|&next| next < shape.count);
@@ -96,16 +98,17 @@ impl<K: Kind> Kernel for Matrices<'_, K> {
                     let queries = inputs.queries(index, first, count);
                     outer::<K, S>(s, inputs.scale, queries, inputs.keys(index), fresh, packed, &mut weights);
                     weigh(s, inputs, index, (first, count), &mut ahead, &mut weights, &mut factors);
-                    let target = Target {
-                        data: out.row(index, first),
-                        stride: out.stride(),
-                        factors: factors.as_ptr(),
-                        factor_step: 1,
-                        add: false,
+                    let (data, stride) = out.target(index, first, &mut result, apart);
+                    let target = Target { data, stride, factors: factors.as_ptr(), factor_step: 1, add: false };
+                    let left = Source {
+                        data: Pointer::F32(weights.as_ptr()),
+                        stride: pack::stride::<S>(shape.keys),
+                        rows: count,
+                        columns: shape.keys,
                     };
-                    let left = Source { data: weights.as_ptr(), stride, rows: count, columns: shape.keys };
                     let packed = Packed { right: &mut values, words: &mut words };
                     contract::<K, S>(s, Lefts::Plain(left), inputs.values(index), fresh, packed, target);
+                    out.done(s, index, (first, count), shape.value_width, &result, apart);
                 }
             }
         }

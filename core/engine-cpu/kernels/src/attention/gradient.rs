@@ -6,7 +6,7 @@ use super::{
     Heads, HeadsMut, Inputs,
     ahead::Ahead,
     block_rows,
-    pack::{self, Source},
+    pack::{self, Pointer, Source},
     product::{Lefts, Packed, Target, WIDTH, contract, outer, words_room},
     softmax,
 };
@@ -63,6 +63,9 @@ impl<K: Kind> Kernel for Matrices<'_, K> {
                 words_room::<K, S>(block.max(shape.keys), shape.width.max(shape.value_width).min(WIDTH))
                     .max(words_room::<K, S>(block, shape.keys)),
             ),
+            of_q: room::<S>(job.q, block, shape.width),
+            of_k: room::<S>(job.k.filter(|_| job.parts == 1), shape.keys, shape.width),
+            of_v: room::<S>(job.v.filter(|_| job.parts == 1), shape.keys, shape.value_width),
         };
         let index = |member: &u64| (member & 0xffff_ffff) as usize;
         for (n, member) in members.iter().enumerate() {
@@ -84,7 +87,8 @@ impl<K: Kind> Kernel for Matrices<'_, K> {
                     true => std::ptr::null_mut(),
                     false => job.bias_sums.at((run * shape.queries + first) * stride, count * stride),
                 };
-                let step = Step { index, first, count, fresh: first == rows.start, biases, add: n > 0 };
+                let last = first + block >= rows.end;
+                let step = Step { index, first, count, fresh: first == rows.start, last, biases, add: n > 0 };
                 // SAFETY: the matrices have been checked; this task alone has these rows of dq and of the bias' sums, and these
                 // sums of dk and dv.
                 unsafe { gradients::<K, S>(s, job, &step, part, &mut ahead, &mut scratch) };
@@ -100,6 +104,8 @@ struct Step {
     count: usize,
     /// The first of its matrix.
     fresh: bool,
+    /// The last of its matrix.
+    last: bool,
     /// Sums of the gradient of the bias for these rows; null for none.
     biases: *mut f32,
     /// Whether there are such sums yet.
@@ -117,6 +123,15 @@ struct Pieces {
     grads: Scratch,
     /// Factors that are rounded, before and after they are turned.
     words: Scratch,
+    /// Results that are rounded when they are done, until then: rows of dq, and whole dk and dv.
+    of_q: Scratch,
+    of_k: Scratch,
+    of_v: Scratch,
+}
+
+/// Room for rows of a result, where it needs some.
+fn room<S: Simd>(heads: Option<&HeadsMut<'_>>, rows: usize, width: usize) -> Scratch {
+    heads.map_or_else(|| Scratch::new(0), |heads| heads.room(rows, pack::stride::<S>(width)))
 }
 
 /// # Safety
@@ -131,8 +146,8 @@ unsafe fn gradients<K: Kind, S: Simd>(
     scratch: &mut Pieces,
 ) {
     let inputs = job.inputs;
-    let Step { index, first, count, fresh, biases, add } = *step;
-    let Pieces { keys, values, plain, weights, grads, words } = scratch;
+    let Step { index, first, count, fresh, last, biases, add } = *step;
+    let Pieces { keys, values, plain, weights, grads, words, of_q, of_k, of_v } = scratch;
     let (shape, stride) = (inputs.shape, pack::stride::<S>(inputs.shape.keys));
     // SAFETY: the caller's promises; the scratch has room for a block.
     unsafe {
@@ -151,32 +166,36 @@ unsafe fn gradients<K: Kind, S: Simd>(
         }
 
         if let Some(to) = job.v {
-            let target = Target { add: !fresh, ..sums::<S>(job, to, &job.value_sums, index, part, shape.value_width) };
-            let left = Source { data: weights.as_ptr(), stride, rows: count, columns: shape.keys };
+            let target = sums::<S>(job, to, &job.value_sums, (index, part), shape.value_width, of_v);
+            let target = Target { add: !fresh, ..target };
+            let left = Source { data: Pointer::F32(weights.as_ptr()), stride, rows: count, columns: shape.keys };
             contract::<K, S>(s, Lefts::Turned(left), given, true, Packed { right: plain, words }, target);
+            if last && job.parts == 1 {
+                to.done(s, index, (0, shape.keys), shape.value_width, of_v, pack::stride::<S>(shape.value_width));
+            }
         }
         if let Some(to) = job.q {
-            let target = Target {
-                data: to.row(index, first),
-                stride: to.stride(),
-                factors: &inputs.scale,
-                factor_step: 0,
-                add: false,
-            };
-            let left = Source { data: grads.as_ptr(), stride, rows: count, columns: shape.keys };
+            let apart = pack::stride::<S>(shape.width);
+            let (data, distance) = to.target(index, first, of_q, apart);
+            let target = Target { data, stride: distance, factors: &inputs.scale, factor_step: 0, add: false };
+            let left = Source { data: Pointer::F32(grads.as_ptr()), stride, rows: count, columns: shape.keys };
             let packed = Packed { right: plain, words };
             contract::<K, S>(s, Lefts::Plain(left), inputs.keys(index), true, packed, target);
+            to.done(s, index, (first, count), shape.width, of_q, apart);
         }
         if let Some(to) = job.k {
-            let target = sums::<S>(job, to, &job.key_sums, index, part, shape.width);
+            let target = sums::<S>(job, to, &job.key_sums, (index, part), shape.width, of_k);
             let target = Target { add: !fresh, factors: &inputs.scale, ..target };
-            let left = Source { data: grads.as_ptr(), stride, rows: count, columns: shape.keys };
+            let left = Source { data: Pointer::F32(grads.as_ptr()), stride, rows: count, columns: shape.keys };
             contract::<K, S>(s, Lefts::Turned(left), queries, true, Packed { right: plain, words }, target);
+            if last && job.parts == 1 {
+                to.done(s, index, (0, shape.keys), shape.width, of_k, pack::stride::<S>(shape.width));
+            }
         }
     }
 }
 
-/// Where dk or dv of a matrix goes: to the result, or to sums of this part.
+/// Where dk or dv of a matrix goes: to the result, by `room` if need be, or to sums of this part.
 ///
 /// # Safety
 /// There are this matrix and this part.
@@ -185,15 +204,15 @@ unsafe fn sums<S: Simd>(
     job: &Job<'_>,
     to: &HeadsMut<'_>,
     parts: &SharedMut<'_, f32>,
-    index: usize,
-    part: usize,
+    (index, part): (usize, usize),
     width: usize,
+    room: &mut [f32],
 ) -> Target {
+    let stride = pack::stride::<S>(width);
     let (data, stride) = if job.parts == 1 {
         // SAFETY: the caller's promise.
-        (unsafe { to.row(index, 0) }, to.stride())
+        unsafe { to.target(index, 0, room, stride) }
     } else {
-        let stride = pack::stride::<S>(width);
         let size = job.inputs.shape.keys * stride;
         (parts.at((index * job.parts + part) * size, size), stride)
     };

@@ -2,12 +2,17 @@
 
 use std::marker::PhantomData;
 
-use super::pack::Source;
+use super::pack::{Pointer, Source};
+use crate::{
+    numbers::{Numbers, Stored, round},
+    shared::Scratch,
+    simd::Simd,
+};
 
 /// Matrices that lie in one slice: matrix i begins at `starts[i]`, its rows are `stride` apart, its columns side by side.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads<'a> {
-    pub data: &'a [f32],
+    pub data: Numbers<'a>,
     pub starts: &'a [u32],
     pub stride: usize,
 }
@@ -24,10 +29,16 @@ impl Heads<'_> {
     /// # Safety
     /// The matrix has been checked and has this row.
     #[inline(always)]
-    pub(super) unsafe fn row(&self, index: usize, row: usize) -> *const f32 {
-        debug_assert!(self.starts[index] as usize + row * self.stride <= self.data.len());
+    pub(super) unsafe fn row(&self, index: usize, row: usize) -> Pointer {
+        let at = self.starts[index] as usize + row * self.stride;
+        debug_assert!(at <= self.data.len());
         // SAFETY: the caller's promise.
-        unsafe { self.data.as_ptr().add(self.starts[index] as usize + row * self.stride) }
+        unsafe {
+            match self.data {
+                Numbers::F32(data) => Pointer::F32(data.as_ptr().add(at)),
+                Numbers::Bf16(data) => Pointer::Bf16(data.as_ptr().add(at)),
+            }
+        }
     }
 
     /// Rows (the first and how many) of matrix `index`.
@@ -44,36 +55,114 @@ impl Heads<'_> {
 /// Matrices as of [`Heads`], to be written. Several such may lie in one buffer, interleaved: q, k and v of `[tokens, 3 d]`.
 #[derive(Debug)]
 pub struct HeadsMut<'a> {
-    data: *mut f32,
+    data: Memory,
     len: usize,
     starts: &'a [u32],
     stride: usize,
     _lent: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: it stands for a mutable slice of floats; threads write disjoint matrices of it, which `check` assures.
+#[derive(Clone, Copy, Debug)]
+enum Memory {
+    F32(*mut f32),
+    Bf16(*mut u16),
+}
+
+// SAFETY: it stands for a mutable slice of numbers; threads write disjoint matrices of it, which `check` assures.
 unsafe impl Send for HeadsMut<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for HeadsMut<'_> {}
 
 impl<'a> HeadsMut<'a> {
     pub fn new(data: &'a mut [f32], starts: &'a [u32], stride: usize) -> HeadsMut<'a> {
-        HeadsMut { data: data.as_mut_ptr(), len: data.len(), starts, stride, _lent: PhantomData }
+        HeadsMut { data: Memory::F32(data.as_mut_ptr()), len: data.len(), starts, stride, _lent: PhantomData }
     }
 
     /// # Safety
     /// `data` is valid for `len` floats for as long as `'a`, and nobody else touches those of the matrices meanwhile.
     pub unsafe fn from_raw(data: *mut f32, len: usize, starts: &'a [u32], stride: usize) -> HeadsMut<'a> {
-        HeadsMut { data, len, starts, stride, _lent: PhantomData }
+        HeadsMut { data: Memory::F32(data), len, starts, stride, _lent: PhantomData }
     }
 
-    /// Where the matrices are: the slice, their starts, the distance of rows.
-    pub(super) fn place(&self) -> (*const f32, &[u32], usize) {
-        (self.data, self.starts, self.stride)
+    /// The same of bfloat16.
+    ///
+    /// # Safety
+    /// As for [`HeadsMut::from_raw`].
+    pub unsafe fn from_raw_bf16(data: *mut u16, len: usize, starts: &'a [u32], stride: usize) -> HeadsMut<'a> {
+        HeadsMut { data: Memory::Bf16(data), len, starts, stride, _lent: PhantomData }
     }
 
-    pub(super) fn stride(&self) -> usize {
-        self.stride
+    /// Where the matrices are: the slice, the bytes of its elements, their starts, the distance of rows.
+    pub(super) fn place(&self) -> (*const u8, usize, &[u32], usize) {
+        match self.data {
+            Memory::F32(data) => (data.cast_const().cast(), 4, self.starts, self.stride),
+            Memory::Bf16(data) => (data.cast_const().cast(), 2, self.starts, self.stride),
+        }
+    }
+
+    /// Room for `rows` rows of `stride` where they cannot be written as they are.
+    pub(super) fn room(&self, rows: usize, stride: usize) -> Scratch {
+        Scratch::new(if matches!(self.data, Memory::Bf16(_)) { rows * stride } else { 0 })
+    }
+
+    /// Where rows from `row` on of matrix `index` may be written as `f32`, and their distance: where they go, or in `room`, `stride`
+    /// apart. [`HeadsMut::done`] then brings them where they go.
+    ///
+    /// # Safety
+    /// The matrix has been checked and has this row.
+    #[inline(always)]
+    pub(super) unsafe fn target(&self, index: usize, row: usize, room: &mut [f32], stride: usize) -> (*mut f32, usize) {
+        match self.data {
+            // SAFETY: the caller's promise.
+            Memory::F32(data) => (unsafe { data.add(self.at(index, row)) }, self.stride),
+            Memory::Bf16(_) => (room.as_mut_ptr(), stride),
+        }
+    }
+
+    /// Rows (the first and how many) of `columns` were written where [`HeadsMut::target`] said.
+    ///
+    /// # Safety
+    /// The matrix has been checked and has these rows; nobody else touches them.
+    #[inline(always)]
+    pub(super) unsafe fn done<S: Simd>(
+        &self,
+        s: S,
+        index: usize,
+        rows: (usize, usize),
+        columns: usize,
+        room: &[f32],
+        stride: usize,
+    ) {
+        if let Memory::Bf16(data) = self.data {
+            for i in 0..rows.1 {
+                let from = &room[i * stride..][..columns];
+                // SAFETY: the caller's promise.
+                unsafe { round(s, from.as_ptr(), data.add(self.at(index, rows.0 + i)), columns) };
+            }
+        }
+    }
+
+    /// Writes the first `count` lanes to row `row` of a matrix, from `column` on.
+    ///
+    /// # Safety
+    /// The matrix has been checked and has these columns of this row; nobody else touches them.
+    #[inline(always)]
+    pub(super) unsafe fn store<S: Simd>(
+        &self,
+        s: S,
+        index: usize,
+        (row, column): (usize, usize),
+        x: S::F,
+        count: usize,
+    ) {
+        let at = self.at(index, row) + column;
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.data {
+                Memory::F32(data) => f32::store_first(s, data.add(at), x, count),
+                Memory::Bf16(data) => u16::store_first(s, data.add(at), x, count),
+            }
+        }
     }
 
     /// # Panics
@@ -85,15 +174,12 @@ impl<'a> HeadsMut<'a> {
         assert!(apart, "{name}: matrices overlap");
     }
 
-    /// Row `row` of matrix `index`.
-    ///
-    /// # Safety
-    /// The matrix has been checked and has this row.
+    /// Where row `row` of matrix `index` begins.
     #[inline(always)]
-    pub(super) unsafe fn row(&self, index: usize, row: usize) -> *mut f32 {
-        debug_assert!(self.starts[index] as usize + row * self.stride <= self.len);
-        // SAFETY: the caller's promise.
-        unsafe { self.data.add(self.starts[index] as usize + row * self.stride) }
+    fn at(&self, index: usize, row: usize) -> usize {
+        let at = self.starts[index] as usize + row * self.stride;
+        debug_assert!(at <= self.len);
+        at
     }
 }
 

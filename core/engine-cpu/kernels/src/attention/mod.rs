@@ -19,6 +19,7 @@ use pack::Source;
 
 use crate::{
     factors::{Exact, Factors, Rounded},
+    numbers::Numbers,
     simd::Isa,
 };
 
@@ -50,10 +51,13 @@ impl Shape {
 /// Of factors that are rounded, so are the exponentials before they meet v, and in the gradient the probabilities and their gradients;
 /// the softmax itself is of `f32`.
 ///
+/// Matrices may stand in bfloat16, but for the bias: of factors only those that are rounded, of results any.
+///
 /// A bias of -infinity excludes a key; a row without any other key is NaN, as it is in the formula.
 ///
 /// # Panics
-/// When a matrix does not lie within its slice, there are not `count` of each, or matrices of the result overlap.
+/// When a matrix does not lie within its slice, there are not `count` of each, matrices of the result overlap, or factors that are not
+/// rounded stand in bfloat16.
 #[allow(clippy::too_many_arguments, reason = "the operands of the operation")]
 pub fn forward(
     isa: Isa,
@@ -66,6 +70,7 @@ pub fn forward(
     bias: Option<Heads<'_>>,
     out: HeadsMut<'_>,
 ) {
+    check_factors(factors, &[q, k, v]);
     let inputs = Inputs::new(shape, scale, q, k, v, bias);
     out.check(shape.count, shape.queries, shape.value_width, "out");
     match factors {
@@ -99,7 +104,7 @@ pub struct BiasGradient<'a> {
 /// `dk = scale * ds^T q`, `dv = p^T g` and `dbias = ds`.
 ///
 /// # Panics
-/// When a matrix does not lie within its slice, there are not `count` of each, or matrices of a result overlap.
+/// As [`forward`].
 #[allow(clippy::too_many_arguments, reason = "the operands of the operation")]
 pub fn backward(
     isa: Isa,
@@ -113,6 +118,7 @@ pub fn backward(
     grad_out: Heads<'_>,
     gradients: Gradients<'_>,
 ) {
+    check_factors(factors, &[q, k, v, grad_out]);
     let inputs = Inputs::new(shape, scale, q, k, v, bias);
     let Shape { count, queries, keys, width, value_width } = shape;
     grad_out.check(count, queries, value_width, "the gradient of out");
@@ -129,6 +135,13 @@ pub fn backward(
         Factors::F32 => backward::run::<Exact>(isa, &inputs, grad_out, gradients),
         Factors::Bf16 => backward::run::<Rounded>(isa, &inputs, grad_out, gradients),
     }
+}
+
+/// # Panics
+/// When factors that are not rounded stand in bfloat16.
+fn check_factors(factors: Factors, heads: &[Heads<'_>]) {
+    let rounded = heads.iter().any(|heads| matches!(heads.data, Numbers::Bf16(_)));
+    assert!(!rounded || factors == Factors::Bf16, "matrices in bfloat16 want factors that are rounded");
 }
 
 /// Operands that have been checked.
@@ -150,6 +163,7 @@ impl<'a> Inputs<'a> {
         v.check(count, keys, value_width, "v");
         if let Some(bias) = bias {
             bias.check(count, queries, keys, "bias");
+            assert!(matches!(bias.data, Numbers::F32(_)), "the bias is f32");
         }
         Inputs { shape, scale, q, k, v, bias }
     }
@@ -188,7 +202,7 @@ impl<'a> Inputs<'a> {
     unsafe fn bias_row(&self, index: usize, row: usize) -> *const f32 {
         match &self.bias {
             // SAFETY: the matrix has been checked; the caller's promise.
-            Some(bias) => unsafe { bias.row(index, row) },
+            Some(bias) => unsafe { bias.row(index, row) }.plain(),
             None => std::ptr::null(),
         }
     }
@@ -201,5 +215,7 @@ fn block_rows(shape: Shape) -> usize {
     shape.queries.div_ceil(shape.queries.div_ceil(most).max(1)).max(1)
 }
 
+#[cfg(test)]
+mod halves;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use crate::{
     factors::Kind,
+    numbers::Stored,
     simd::Simd,
     square::{SQUARE, square},
     tile::Right,
@@ -14,10 +15,43 @@ pub fn stride<S: Simd>(columns: usize) -> usize {
     if whole.is_multiple_of(256) { whole + 16 } else { whole }
 }
 
+/// Where numbers stand.
+#[derive(Clone, Copy)]
+pub enum Pointer {
+    F32(*const f32),
+    /// Of bfloat16: only factors that are rounded are read from there.
+    Bf16(*const u16),
+}
+
+impl Pointer {
+    /// # Safety
+    /// As of a pointer's `add`.
+    #[inline(always)]
+    pub unsafe fn add(self, count: usize) -> Pointer {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Pointer::F32(data) => Pointer::F32(data.add(count)),
+                Pointer::Bf16(data) => Pointer::Bf16(data.add(count)),
+            }
+        }
+    }
+
+    /// # Panics
+    /// When these are numbers in bfloat16.
+    #[inline(always)]
+    pub fn plain(self) -> *const f32 {
+        match self {
+            Pointer::F32(data) => data,
+            Pointer::Bf16(_) => panic!("numbers in bfloat16 are read where factors are rounded"),
+        }
+    }
+}
+
 /// Rows of a matrix in a larger one.
 #[derive(Clone, Copy)]
 pub struct Source {
-    pub data: *const f32,
+    pub data: Pointer,
     pub stride: usize,
     pub rows: usize,
     pub columns: usize,
@@ -29,12 +63,12 @@ pub struct Source {
 /// `from` is valid for its rows, `to` for as many rows, [`stride`] apart.
 #[inline(always)]
 pub unsafe fn copy<S: Simd>(s: S, from: Source, to: *mut f32) -> Right {
-    let stride = stride::<S>(from.columns);
+    let (data, stride) = (from.data.plain(), stride::<S>(from.columns));
     let (whole, rest) = (from.columns / S::LANES, from.columns % S::LANES);
     // SAFETY: the caller's promises.
     unsafe {
         for i in 0..from.rows {
-            let (source, to) = (from.data.add(i * from.stride), to.add(i * stride));
+            let (source, to) = (data.add(i * from.stride), to.add(i * stride));
             for j in 0..whole {
                 s.store(to.add(j * S::LANES), s.load(source.add(j * S::LANES)));
             }
@@ -52,7 +86,7 @@ pub unsafe fn copy<S: Simd>(s: S, from: Source, to: *mut f32) -> Right {
 /// `from` is valid for its rows, `to` for as many rows as it has columns, [`stride`] apart.
 #[inline(always)]
 pub unsafe fn transpose<S: Simd>(s: S, from: Source, to: *mut f32) -> Right {
-    let stride = stride::<S>(from.rows);
+    let (data, stride) = (from.data.plain(), stride::<S>(from.rows));
     let whole = from.rows.next_multiple_of(S::LANES);
     let (rows, columns) = (from.rows / SQUARE * SQUARE, from.columns / SQUARE * SQUARE);
     // SAFETY: the caller's promises; squares lie within the matrix.
@@ -64,12 +98,12 @@ pub unsafe fn transpose<S: Simd>(s: S, from: Source, to: *mut f32) -> Right {
         }
         for i in (0..rows).step_by(SQUARE) {
             for j in (0..columns).step_by(SQUARE) {
-                square(s, from.data.add(i * from.stride + j), from.stride, to.add(j * stride + i), stride);
+                square(s, data.add(i * from.stride + j), from.stride, to.add(j * stride + i), stride);
             }
         }
         for i in 0..from.rows {
             for j in if i < rows { columns } else { 0 }..from.columns {
-                *to.add(j * stride + i) = *from.data.add(i * from.stride + j);
+                *to.add(j * stride + i) = *data.add(i * from.stride + j);
             }
         }
     }
@@ -82,22 +116,41 @@ pub unsafe fn transpose<S: Simd>(s: S, from: Source, to: *mut f32) -> Right {
 /// `from` is valid for its rows, `to` for as many rows of words.
 #[inline(always)]
 pub unsafe fn words_along<K: Kind, S: Simd>(s: S, from: Source, to: *mut f32) -> Source {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match from.data {
+            Pointer::F32(data) => along::<K, S, _>(s, data, from, to),
+            Pointer::Bf16(data) => along::<K, S, _>(s, data, from, to),
+        }
+    }
+}
+
+/// [`words_along`] of what stands at `data`.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn along<K: Kind, S: Simd, T: Stored>(s: S, data: *const T, from: Source, to: *mut f32) -> Source {
     let words = K::words::<S>(from.columns);
     let stride = stride::<S>(words);
     let steps = K::steps::<S>();
     // SAFETY: the caller's promises; of each row no more is read than there is.
     unsafe {
         for i in 0..from.rows {
-            let (source, to) = (from.data.add(i * from.stride), to.add(i * stride));
+            let (source, to) = (data.add(i * from.stride), to.add(i * stride));
             for word in (0..words).step_by(S::LANES) {
                 let at = word * steps;
-                let first = some(s, source, at, from.columns);
-                let second = if steps == 2 { some(s, source, at + S::LANES, from.columns) } else { s.splat(0.0) };
-                s.store(to.add(word), K::along(s, first, second));
+                let words = if at + steps * S::LANES <= from.columns {
+                    T::along::<K, S>(s, source.add(at))
+                } else {
+                    let second = if steps == 2 { some(s, source, at + S::LANES, from.columns) } else { s.splat(0.0) };
+                    K::along(s, some(s, source, at, from.columns), second)
+                };
+                s.store(to.add(word), words);
             }
         }
     }
-    Source { data: to, stride, rows: from.rows, columns: words }
+    Source { data: Pointer::F32(to), stride, rows: from.rows, columns: words }
 }
 
 /// Words of rows that follow each other, zeros below the last: as many rows of words as the steps take, [`stride`] of the columns
@@ -107,17 +160,37 @@ pub unsafe fn words_along<K: Kind, S: Simd>(s: S, from: Source, to: *mut f32) ->
 /// As for [`words_along`].
 #[inline(always)]
 pub unsafe fn words_across<K: Kind, S: Simd>(s: S, from: Source, to: *mut f32) -> Right {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match from.data {
+            Pointer::F32(data) => across::<K, S, _>(s, data, from, to),
+            Pointer::Bf16(data) => across::<K, S, _>(s, data, from, to),
+        }
+    }
+}
+
+/// [`words_across`] of what stands at `data`.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn across<K: Kind, S: Simd, T: Stored>(s: S, data: *const T, from: Source, to: *mut f32) -> Right {
     let stride = stride::<S>(from.columns);
     let steps = K::steps::<S>();
     // SAFETY: the caller's promises; of each row no more is read than there is.
     unsafe {
         for word in 0..K::words::<S>(from.rows) {
             let row = word * steps;
-            let (source, to) = (from.data.add(row * from.stride), to.add(word * stride));
+            let (source, to) = (data.add(row * from.stride), to.add(word * stride));
             let pair = steps == 2 && row + 1 < from.rows;
             for j in (0..from.columns).step_by(S::LANES) {
-                let second = if pair { some(s, source.add(from.stride), j, from.columns) } else { s.splat(0.0) };
-                s.store(to.add(j), K::across(s, some(s, source, j, from.columns), second));
+                let words = if (pair || steps == 1) && j + S::LANES <= from.columns {
+                    T::across::<K, S>(s, source.add(j), source.wrapping_add(from.stride + j))
+                } else {
+                    let second = if pair { some(s, source.add(from.stride), j, from.columns) } else { s.splat(0.0) };
+                    K::across(s, some(s, source, j, from.columns), second)
+                };
+                s.store(to.add(j), words);
             }
         }
     }
@@ -129,13 +202,13 @@ pub unsafe fn words_across<K: Kind, S: Simd>(s: S, from: Source, to: *mut f32) -
 /// # Safety
 /// `row` is valid for `columns`.
 #[inline(always)]
-unsafe fn some<S: Simd>(s: S, row: *const f32, at: usize, columns: usize) -> S::F {
+unsafe fn some<S: Simd, T: Stored>(s: S, row: *const T, at: usize, columns: usize) -> S::F {
     // SAFETY: within the row.
     unsafe {
         match columns.saturating_sub(at) {
             0 => s.splat(0.0),
-            left if left >= S::LANES => s.load(row.add(at)),
-            left => s.load_first(row.add(at), left),
+            left if left >= S::LANES => T::load(s, row.add(at)),
+            left => T::load_first(s, row.add(at), left),
         }
     }
 }

@@ -69,7 +69,7 @@ pub unsafe fn outer<K: Kind, S: Simd>(
             if K::BF16 {
                 a = pack::words_along::<K, S>(s, a, words.as_mut_ptr());
             }
-            let left = Left { data: a.data, row: a.stride, step: 1 };
+            let left = Left { data: a.data.plain(), row: a.stride, step: 1 };
             let target = Target { data: to.as_mut_ptr(), stride, factors: &factor, factor_step: 0, add: from > 0 };
             multiply::<K, S>(s, Extent { depth: K::words::<S>(depth), ..extent }, left, right, target);
         }
@@ -104,7 +104,7 @@ pub unsafe fn contract<K: Kind, S: Simd>(
         match left {
             Lefts::Plain(m) => {
                 let words = if K::BF16 { pack::words_along::<K, S>(s, m, words.as_mut_ptr()) } else { m };
-                (Left { data: words.data, row: words.stride, step: 1 }, m.rows)
+                (Left { data: words.data.plain(), row: words.stride, step: 1 }, m.rows)
             }
             Lefts::Turned(m) => {
                 let (data, stride) = match K::BF16 {
@@ -112,7 +112,7 @@ pub unsafe fn contract<K: Kind, S: Simd>(
                         let words = pack::words_across::<K, S>(s, m, words.as_mut_ptr());
                         (words.data, words.stride)
                     }
-                    false => (m.data, m.stride),
+                    false => (m.data.plain(), m.stride),
                 };
                 (Left { data, row: 1, step: stride }, m.columns)
             }

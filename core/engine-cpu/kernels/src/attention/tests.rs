@@ -28,9 +28,9 @@ impl Numbers {
 
 /// How matrices lie in a buffer.
 #[derive(Clone, Debug)]
-struct Layout {
-    starts: Vec<u32>,
-    stride: usize,
+pub struct Layout {
+    pub starts: Vec<u32>,
+    pub stride: usize,
     rows: usize,
     columns: usize,
 }
@@ -59,8 +59,8 @@ impl Layout {
         self.starts[index] as usize + row * self.stride + column
     }
 
-    fn heads<'a>(&'a self, data: &'a [f32]) -> Heads<'a> {
-        Heads { data, starts: &self.starts, stride: self.stride }
+    pub fn heads<'a>(&'a self, data: &'a [f32]) -> Heads<'a> {
+        Heads { data: data.into(), starts: &self.starts, stride: self.stride }
     }
 
     fn heads_mut<'a>(&'a self, data: &'a mut [f32]) -> HeadsMut<'a> {
@@ -74,19 +74,19 @@ impl Layout {
 
 /// Operands and their layouts.
 #[derive(Clone)]
-struct Case {
-    shape: Shape,
-    scale: f32,
-    q: (Layout, Vec<f32>),
-    k: (Layout, Vec<f32>),
-    v: (Layout, Vec<f32>),
-    bias: Option<(Layout, Vec<f32>)>,
-    grad: (Layout, Vec<f32>),
+pub struct Case {
+    pub shape: Shape,
+    pub scale: f32,
+    pub q: (Layout, Vec<f32>),
+    pub k: (Layout, Vec<f32>),
+    pub v: (Layout, Vec<f32>),
+    pub bias: Option<(Layout, Vec<f32>)>,
+    pub grad: (Layout, Vec<f32>),
 }
 
 impl Case {
     /// `different` biases; 0 for none.
-    fn new(shape: Shape, heads: usize, gap: usize, different: usize, seed: u64) -> Case {
+    pub fn new(shape: Shape, heads: usize, gap: usize, different: usize, seed: u64) -> Case {
         let mut numbers = Numbers::new(seed);
         let Shape { count, queries, keys, width, value_width } = shape;
         let mut operand = |rows, columns| {
@@ -114,7 +114,7 @@ impl Case {
         self.forward_with(isa, Factors::F32)
     }
 
-    fn forward_with(&self, isa: Isa, factors: Factors) -> Vec<f32> {
+    pub fn forward_with(&self, isa: Isa, factors: Factors) -> Vec<f32> {
         let mut out = vec![f32::NAN; self.grad.1.len()];
         let (q, k, v, bias) = self.inputs();
         forward(isa, factors, self.shape, self.scale, q, k, v, bias, self.grad.0.heads_mut(&mut out));
@@ -126,7 +126,7 @@ impl Case {
         self.backward_with(isa, Factors::F32, wanted)
     }
 
-    fn backward_with(&self, isa: Isa, factors: Factors, wanted: [bool; 4]) -> [Vec<f32>; 4] {
+    pub fn backward_with(&self, isa: Isa, factors: Factors, wanted: [bool; 4]) -> [Vec<f32>; 4] {
         let empty = (Layout::repeated(0, 1, 0, 0, 0), vec![]);
         let bias = self.bias.as_ref().unwrap_or(&empty);
         let mut grads = [&self.q, &self.k, &self.v, bias].map(|(_, data)| vec![f32::NAN; data.len()]);
@@ -229,7 +229,7 @@ fn assert_near(found: &[f32], truth: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-fn shape(count: usize, queries: usize, keys: usize, width: usize, value_width: usize) -> Shape {
+pub fn shape(count: usize, queries: usize, keys: usize, width: usize, value_width: usize) -> Shape {
     Shape { count, queries, keys, width, value_width }
 }
 
@@ -442,7 +442,9 @@ fn threads_change_no_bit() {
 #[should_panic(expected = "k: a matrix of 3 rows of 4, 4 apart, does not lie within 11 elements")]
 fn a_matrix_that_is_not_all_there_is_refused() {
     let (whole, short) = ([0.0; 12], [0.0; 11]);
-    let heads = |data| Heads { data, starts: &[0], stride: 4 };
+    fn heads(data: &[f32]) -> Heads<'_> {
+        Heads { data: data.into(), starts: &[0], stride: 4 }
+    }
     let mut out = [0.0; 12];
     let out = HeadsMut::new(&mut out, &[0], 4);
     forward(
@@ -462,7 +464,7 @@ fn a_matrix_that_is_not_all_there_is_refused() {
 #[should_panic(expected = "out: matrices overlap")]
 fn results_that_overlap_are_refused() {
     let whole = [0.0; 12];
-    let heads = Heads { data: &whole, starts: &[0, 0], stride: 4 };
+    let heads = Heads { data: whole[..].into(), starts: &[0, 0], stride: 4 };
     let mut out = [0.0; 12];
     let out = HeadsMut::new(&mut out, &[0, 4], 4);
     forward(Isa::Portable, Factors::F32, shape(2, 2, 3, 4, 4), 1.0, heads, heads, heads, None, out);

@@ -8,7 +8,7 @@ use crate::{
 };
 
 fn side(data: &[f32], stride: usize, along: Along) -> Side<'_> {
-    Side { data, rows: Rows::Every(stride), along }
+    Side { data: data.into(), rows: Rows::Every(stride), along }
 }
 
 /// `[columns, rows]` to `[rows, columns]`.

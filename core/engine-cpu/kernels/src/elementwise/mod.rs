@@ -11,6 +11,8 @@ pub use run::{run, run_rows};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
     F32,
+    /// bfloat16: rounded when it is written, to the nearest, ties to even.
+    Bf16,
     U8,
     Bool,
     I32,
@@ -20,6 +22,7 @@ impl Element {
     pub fn bytes(self) -> usize {
         match self {
             Element::F32 | Element::I32 => 4,
+            Element::Bf16 => 2,
             Element::U8 | Element::Bool => 1,
         }
     }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::{Binary, Comparison, Element, Operand, Operation, Program, Starts, Unary};
 use crate::{
     bf16,
+    numbers::{round, widen},
     shared::Scratch,
     simd::{Isa, Kernel, Simd, erf, exp, gelu, gelu_slope, log, tanh},
 };
@@ -128,7 +129,7 @@ impl Kernel for Rows<'_> {
                     }
                 }
                 // SAFETY: as above.
-                unsafe { self.write(place, &registers) };
+                unsafe { self.write(s, place, &registers) };
                 // A repeated row must be laid out anew where tiles are cut differently.
                 first = width > TILE;
             }
@@ -266,6 +267,13 @@ impl Rows<'_> {
                 }
                 return tile;
             }
+            if input.element == Element::Bf16 && input.step == 1 {
+                let data = input.data.cast::<u16>();
+                for i in 0..rows {
+                    widen(s, data.add(input.starts.of(row + i) + column), tile.add(i * width), width);
+                }
+                return tile;
+            }
             for i in 0..rows {
                 let start = input.starts.of(row + i) + column * input.step;
                 let to = std::slice::from_raw_parts_mut(tile.add(i * width), width);
@@ -284,7 +292,7 @@ impl Rows<'_> {
     /// # Safety
     /// As for `fill`.
     #[inline(always)]
-    unsafe fn write(&self, place: Place, registers: &Registers) {
+    unsafe fn write<S: Simd>(&self, s: S, place: Place, registers: &Registers) {
         for (index, &register) in self.program.outputs.iter().enumerate() {
             let output = &self.outputs[index];
             let from = registers.get(register);
@@ -302,6 +310,10 @@ impl Rows<'_> {
                         Element::F32 => {
                             let to = output.data.cast::<f32>().add(start);
                             std::ptr::copy_nonoverlapping(row.as_ptr(), to, row.len());
+                        }
+                        Element::Bf16 => {
+                            let to = output.data.cast::<u16>().add(start);
+                            round(s, row.as_ptr(), to, row.len());
                         }
                         Element::Bool => {
                             let to = output.data.add(start);
@@ -330,6 +342,7 @@ unsafe fn number(input: &Operand<'_>, at: usize) -> f32 {
     unsafe {
         match input.element {
             Element::F32 => input.data.cast::<f32>().add(at).read(),
+            Element::Bf16 => bf16::widen(input.data.cast::<u16>().add(at).read()),
             Element::U8 | Element::Bool => f32::from(input.data.add(at).read()),
             Element::I32 => input.data.cast::<i32>().add(at).read() as f32,
         }

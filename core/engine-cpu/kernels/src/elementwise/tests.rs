@@ -1,7 +1,7 @@
 //! Programs over rows that stand anyhow, against the same operations one by one.
 
 use super::*;
-use crate::simd::Isa;
+use crate::{bf16, simd::Isa};
 
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
     (0..count)
@@ -11,6 +11,49 @@ fn numbers(count: usize, seed: u32) -> Vec<f32> {
 
 fn operand<'a, T>(data: &'a mut [T], element: Element, starts: Starts<'a>, step: usize) -> Operand<'a> {
     Operand { data: data.as_mut_ptr().cast(), len: data.len(), element, starts, step }
+}
+
+/// Inputs in bfloat16 are what they stand for, outputs the nearest to what `f32` would be, wherever rows stand.
+#[test]
+fn bfloat16_is_a_matter_of_memory_alone() {
+    for isa in Isa::available() {
+        for (rows, width) in [(1, 1), (7, 33), (5, 96), (3, 2500), (1, 70_000), (900, 64)] {
+            let mut halves: Vec<u16> = numbers(rows * width, 1).into_iter().map(bf16::round).collect();
+            let mut x: Vec<f32> = halves.iter().map(|&x| bf16::widen(x)).collect();
+            let mut scale: Vec<u16> = numbers(rows, 2).into_iter().map(bf16::round).collect();
+            let mut wide: Vec<f32> = scale.iter().map(|&x| bf16::widen(x)).collect();
+            let backwards: Vec<u32> = (0..rows).map(|r| ((rows - 1 - r) * width) as u32).collect();
+            let program = Program::new(
+                vec![
+                    Operation::Input(0),
+                    Operation::Input(1),
+                    Operation::Binary(Binary::Multiply, 0, 1),
+                    Operation::Unary(Unary::Gelu, 2),
+                ],
+                vec![2, 3],
+            );
+            for starts in [Starts::Every { offset: 0, stride: width }, Starts::At(&backwards)] {
+                let every = Starts::Every { offset: 0, stride: 1 };
+                let (mut plain, mut gelu) = (vec![f32::NAN; rows * width], vec![f32::NAN; rows * width]);
+                let (mut rounded, mut kept) = (vec![9u16; rows * width], vec![f32::NAN; rows * width]);
+                // SAFETY: the slices outlive the calls, and nobody else touches them.
+                unsafe {
+                    let inputs = [operand(&mut x, Element::F32, starts, 1), operand(&mut wide, Element::F32, every, 0)];
+                    let outputs =
+                        [operand(&mut plain, Element::F32, starts, 1), operand(&mut gelu, Element::F32, starts, 1)];
+                    run(isa, &program, rows, width, &inputs, &outputs);
+                    let inputs =
+                        [operand(&mut halves, Element::Bf16, starts, 1), operand(&mut scale, Element::Bf16, every, 0)];
+                    let outputs =
+                        [operand(&mut kept, Element::F32, starts, 1), operand(&mut rounded, Element::Bf16, starts, 1)];
+                    run(isa, &program, rows, width, &inputs, &outputs);
+                }
+                assert!(kept == plain, "{isa} {rows} {width}");
+                let nearest: Vec<u16> = gelu.into_iter().map(bf16::round).collect();
+                assert!(rounded == nearest, "{isa} {rows} {width}");
+            }
+        }
+    }
 }
 
 /// y = gelu(x * scale[row] + bias) + residual[table], where rows that are not positive at their mask are 0.

@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 
 use crate::{
+    numbers::{Numbers, NumbersMut, Stored},
     product::Rows,
     reduce,
     shared::{Scratch, SharedMut},
@@ -18,7 +19,7 @@ use crate::{
 /// # Panics
 /// When rows do not lie within their slice, or another slice has another size.
 #[allow(clippy::too_many_arguments, reason = "the operands of one formula")]
-pub fn forward(
+pub fn forward<'a>(
     isa: Isa,
     (rows, width): (usize, usize),
     epsilon: f32,
@@ -26,8 +27,9 @@ pub fn forward(
     x_rows: Rows<'_>,
     weight: &[f32],
     bias: &[f32],
-    y: &mut [f32],
+    y: impl Into<NumbersMut<'a>>,
 ) {
+    let y = y.into();
     check_rows(x_rows, rows, width, x.len(), "x");
     assert!(weight.len() == width && bias.len() == width, "weight or bias has another size");
     assert_eq!(y.len(), rows * width, "the result has another size");
@@ -35,8 +37,20 @@ pub fn forward(
         return;
     }
     let share = (TASK / width).max(1);
-    y.par_chunks_mut(share * width).enumerate().for_each(|(task, y)| {
-        isa.run(Forward { first: task * share, width, epsilon, x, x_rows, weight, bias, y });
+    (0..rows.div_ceil(share)).into_par_iter().for_each(|task| {
+        let (first, count) = (task * share, share.min(rows - task * share));
+        let place = (first * width, count * width);
+        // SAFETY: these rows are this task's alone.
+        match y {
+            NumbersMut::F32(y) => {
+                let y = unsafe { y.part(place.0, place.1) };
+                isa.run(Forward { first, width, epsilon, x, x_rows, weight, bias, y });
+            }
+            NumbersMut::Bf16(y) => {
+                let y = unsafe { y.part(place.0, place.1) };
+                isa.run(Forward { first, width, epsilon, x, x_rows, weight, bias, y });
+            }
+        }
     });
 }
 
@@ -46,20 +60,21 @@ pub fn forward(
 /// # Panics
 /// When rows do not lie within their slice, or another slice has another size.
 #[allow(clippy::too_many_arguments, reason = "the operands of one formula")]
-pub fn backward(
+pub fn backward<'a>(
     isa: Isa,
     (rows, width): (usize, usize),
     epsilon: f32,
     x: &[f32],
     x_rows: Rows<'_>,
     weight: &[f32],
-    grad: &[f32],
+    grad: impl Into<Numbers<'a>>,
     grad_rows: Rows<'_>,
     add: Option<(&[f32], Rows<'_>)>,
     grad_x: Option<&mut [f32]>,
     grad_weight: Option<&mut [f32]>,
     grad_bias: Option<&mut [f32]>,
 ) {
+    let grad = grad.into();
     check_rows(x_rows, rows, width, x.len(), "x");
     check_rows(grad_rows, rows, width, grad.len(), "grad");
     if let Some((add, rows_of_add)) = add {
@@ -79,12 +94,15 @@ pub fn backward(
     let mut partial = Scratch::new(tasks * sums);
     let partial_sums = SharedMut::new(&mut partial);
     let to = grad_x.map(SharedMut::new);
-    let job = Backward { width, epsilon, x, x_rows, weight, grad, grad_rows, add, to };
+    let job = Backward { width, epsilon, x, x_rows, weight, grad_rows, add, to };
     (0..tasks).into_par_iter().for_each(|task| {
         let range = task * share..rows.min((task + 1) * share);
         // SAFETY: each task has sums of its own.
         let sums = unsafe { partial_sums.part(task * sums, sums) };
-        isa.run(BackwardRows { job: &job, range, sums });
+        match grad {
+            Numbers::F32(grad) => isa.run(BackwardRows { job: &job, grad, range, sums }),
+            Numbers::Bf16(grad) => isa.run(BackwardRows { job: &job, grad, range, sums }),
+        }
     });
     for (result, from) in [(grad_weight, 0), (grad_bias, width)] {
         if let Some(result) = result {
@@ -112,7 +130,7 @@ unsafe fn statistics<S: Simd>(s: S, x: *const f32, width: usize, epsilon: f32) -
     }
 }
 
-struct Forward<'a> {
+struct Forward<'a, T> {
     first: usize,
     width: usize,
     epsilon: f32,
@@ -120,10 +138,10 @@ struct Forward<'a> {
     x_rows: Rows<'a>,
     weight: &'a [f32],
     bias: &'a [f32],
-    y: &'a mut [f32],
+    y: &'a mut [T],
 }
 
-impl Kernel for Forward<'_> {
+impl<T: Stored> Kernel for Forward<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -149,31 +167,31 @@ struct Backward<'a> {
     x: &'a [f32],
     x_rows: Rows<'a>,
     weight: &'a [f32],
-    grad: &'a [f32],
     grad_rows: Rows<'a>,
     add: Option<(&'a [f32], Rows<'a>)>,
     to: Option<SharedMut<'a, f32>>,
 }
 
 /// Some rows, and the sums of the gradients of weight and bias over them, side by side.
-struct BackwardRows<'a> {
+struct BackwardRows<'a, T> {
     job: &'a Backward<'a>,
+    grad: &'a [T],
     range: std::ops::Range<usize>,
     sums: &'a mut [f32],
 }
 
-impl Kernel for BackwardRows<'_> {
+impl<T: Stored> Kernel for BackwardRows<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let BackwardRows { job, range, sums } = self;
+        let BackwardRows { job, grad, range, sums } = self;
         let (width, weight) = (job.width, job.weight.as_ptr());
         sums.fill(0.0);
         let (of_weight, of_bias) = sums.split_at_mut(width);
         let (of_weight, of_bias) = (of_weight.as_mut_ptr(), of_bias.as_mut_ptr());
         for row in range {
             let x = job.x[job.x_rows.start(row)..][..width].as_ptr();
-            let grad = job.grad[job.grad_rows.start(row)..][..width].as_ptr();
+            let grad = grad[job.grad_rows.start(row)..][..width].as_ptr();
             // SAFETY: all have `width` numbers; the row of the result is this task's alone.
             unsafe {
                 let (mean, factor) = statistics(s, x, width, job.epsilon);

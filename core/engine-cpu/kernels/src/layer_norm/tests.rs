@@ -1,7 +1,10 @@
 //! Both passes against plain sums in f64.
 
 use super::*;
-use crate::vectors::testing::{assert_near, assert_threads_change_no_bit, numbers};
+use crate::{
+    bf16,
+    vectors::testing::{assert_near, assert_threads_change_no_bit, numbers},
+};
 
 const EPSILON: f32 = 1e-5;
 
@@ -34,12 +37,22 @@ impl Case {
 
     fn forward(&self, isa: Isa) -> Vec<f32> {
         let mut y = vec![7.0; self.size.0 * self.size.1];
-        forward(isa, self.size, EPSILON, &self.x, Rows::At(&self.x_starts), &self.weight, &self.bias, &mut y);
+        forward(isa, self.size, EPSILON, &self.x, Rows::At(&self.x_starts), &self.weight, &self.bias, &mut y[..]);
+        y
+    }
+
+    fn forward_rounded(&self, isa: Isa) -> Vec<u16> {
+        let mut y = vec![7; self.size.0 * self.size.1];
+        forward(isa, self.size, EPSILON, &self.x, Rows::At(&self.x_starts), &self.weight, &self.bias, &mut y[..]);
         y
     }
 
     /// The gradients of x, weight and bias; 7 in those that are not wanted.
     fn backward(&self, isa: Isa, add: bool, wanted: [bool; 3]) -> [Vec<f32>; 3] {
+        self.backward_of(isa, (&self.grad[..]).into(), add, wanted)
+    }
+
+    fn backward_of(&self, isa: Isa, grad: Numbers<'_>, add: bool, wanted: [bool; 3]) -> [Vec<f32>; 3] {
         let (rows, width) = self.size;
         let mut grads = [rows * width, width, width].map(|len| vec![7.0; len]);
         let [x, weight, bias] = &mut grads;
@@ -50,7 +63,7 @@ impl Case {
             &self.x,
             Rows::At(&self.x_starts),
             &self.weight,
-            &self.grad,
+            grad,
             Rows::Every(self.grad_stride),
             add.then_some((&self.add, Rows::Every(width))),
             wanted[0].then_some(x),
@@ -86,6 +99,28 @@ impl Case {
             }
         }
         all
+    }
+}
+
+/// In bfloat16 stands the nearest of the same result, and what is read from it is what it stands for.
+#[test]
+fn bfloat16_is_a_matter_of_memory_alone() {
+    for isa in Isa::available() {
+        for (rows, width) in [(1, 1), (40, 33), (300, 96), (5, 200)] {
+            let mut case = Case::new(rows, width, 3, 0.5);
+            let rounded: Vec<u16> = case.forward(isa).into_iter().map(bf16::round).collect();
+            assert_eq!(case.forward_rounded(isa), rounded, "{isa} {rows} {width}");
+            let halves: Vec<u16> = case.grad.iter().map(|&x| bf16::round(x)).collect();
+            case.grad = halves.iter().map(|&x| bf16::widen(x)).collect();
+            for add in [false, true] {
+                let wanted = [true; 3];
+                assert_eq!(
+                    case.backward_of(isa, (&halves[..]).into(), add, wanted),
+                    case.backward(isa, add, wanted),
+                    "{isa} {rows} {width}"
+                );
+            }
+        }
     }
 }
 

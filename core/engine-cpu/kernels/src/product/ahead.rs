@@ -2,7 +2,7 @@
 
 use super::Side;
 use crate::{
-    shared::{LINE, prefetch},
+    shared::{LINE_BYTES, prefetch},
     tile::Wishes,
 };
 
@@ -14,8 +14,8 @@ pub struct Ahead<'a> {
     rows: (usize, usize),
     /// First and number.
     columns: (usize, usize),
-    at: *const f32,
-    /// Floats that are left of the row.
+    at: *const u8,
+    /// Bytes that are left of the row.
     left: usize,
 }
 
@@ -24,7 +24,7 @@ impl<'a> Ahead<'a> {
     #[inline(always)]
     pub fn new(side: Side<'a>, rows: (usize, usize), columns: (usize, usize)) -> Ahead<'a> {
         let rows = (rows.0, if columns.1 > 0 { rows.0 + rows.1 } else { rows.0 });
-        Ahead { side, rows, columns, at: side.data.as_ptr(), left: 0 }
+        Ahead { side, rows, columns, at: side.data.address(0), left: 0 }
     }
 }
 
@@ -37,13 +37,13 @@ impl<const N: usize> Wishes for [Ahead<'_>; N] {
                 if one.rows.0 == one.rows.1 {
                     continue;
                 }
-                one.at = one.side.data.as_ptr().wrapping_add(one.side.rows.start(one.rows.0) + one.columns.0);
-                one.left = one.columns.1;
+                one.at = one.side.data.address(one.side.rows.start(one.rows.0) + one.columns.0);
+                one.left = one.columns.1 * one.side.data.bytes();
                 one.rows.0 += 1;
             }
-            prefetch(one.at, 1);
-            one.at = one.at.wrapping_add(LINE);
-            one.left = one.left.saturating_sub(LINE);
+            prefetch(one.at.cast(), 1);
+            one.at = one.at.wrapping_add(LINE_BYTES);
+            one.left = one.left.saturating_sub(LINE_BYTES);
             return;
         }
     }

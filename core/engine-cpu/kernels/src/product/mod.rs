@@ -5,7 +5,7 @@
 //! tokens): threads take blocks of rows, which do not depend on each other. *Deep* products contract the tokens away (a weight's
 //! gradient): the contraction is cut into pieces by shape alone, and their sums are added in order.
 //!
-//! Both sides are given as `f32`; [`Factors`] says whether they are rounded to bfloat16 on their way into packed blocks.
+//! Sides stand in memory as `f32` or as bfloat16; [`Factors`] says whether `f32` is rounded to bfloat16 on its way into packed blocks.
 
 mod ahead;
 mod deep;
@@ -20,6 +20,7 @@ pub use tall::Finish;
 pub use crate::factors::Factors;
 use crate::{
     factors::{Exact, Kind, Rounded},
+    numbers::Numbers,
     shared::SharedMut,
     simd::{Isa, Kernel, Simd},
 };
@@ -64,7 +65,7 @@ pub enum Along {
 /// One side of a product.
 #[derive(Clone, Copy, Debug)]
 pub struct Side<'a> {
-    pub data: &'a [f32],
+    pub data: Numbers<'a>,
     pub rows: Rows<'a>,
     pub along: Along,
 }

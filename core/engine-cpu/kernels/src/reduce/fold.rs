@@ -5,6 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::{
+    numbers::Stored,
     product::Rows,
     shared::{Scratch, SharedMut},
     simd::{Kernel, Simd},
@@ -105,23 +106,23 @@ impl Op for Greatest {
 }
 
 /// `outer` folds of `reduced` rows of `inner`, one after the other in `rows`; dense where `inner` is 1 and `rows` says so.
-pub struct Job<'a, O> {
+pub struct Job<'a, O, T = f32> {
     pub op: O,
     pub shape: [usize; 3],
-    pub x: &'a [f32],
+    pub x: &'a [T],
     pub rows: Rows<'a>,
     pub y: SharedMut<'a, f32>,
 }
 
 /// Folds everything. The rows lie within `x`, and `y` has `outer * inner` elements.
 #[inline(always)]
-pub fn run<S: Simd, O: Op>(job: &Job<'_, O>) {
+pub fn run<S: Simd, O: Op, T: Stored>(job: &Job<'_, O, T>) {
     let Job { op, shape: [outer, reduced, inner], x, rows, y } = *job;
     if outer * inner == 0 {
         return;
     }
     if inner == 1 && matches!(rows, Rows::Every(1)) {
-        along::<S, O>(op, [outer, reduced], x, y);
+        along::<S, O, T>(op, [outer, reduced], x, y);
         return;
     }
     let strip = inner.min(STRIP);
@@ -152,12 +153,12 @@ pub fn run<S: Simd, O: Op>(job: &Job<'_, O>) {
 
 /// Folds the results of pieces. Not inlined: types would be without end.
 fn again<S: Simd, O: Op>(job: Job<'_, O>) {
-    run::<S, O>(&job);
+    run::<S, O, f32>(&job);
 }
 
 /// Folds rows that are dense.
 #[inline(always)]
-fn along<S: Simd, O: Op>(op: O, [outer, reduced]: [usize; 2], x: &[f32], y: SharedMut<'_, f32>) {
+fn along<S: Simd, O: Op, T: Stored>(op: O, [outer, reduced]: [usize; 2], x: &[T], y: SharedMut<'_, f32>) {
     let pieces = reduced.div_ceil(PIECE);
     if pieces <= 1 {
         let share = (TASK / reduced.max(1)).max(1);
@@ -182,15 +183,15 @@ fn along<S: Simd, O: Op>(op: O, [outer, reduced]: [usize; 2], x: &[f32], y: Shar
 }
 
 /// Lanes along some rows.
-struct Along<'a, O> {
+struct Along<'a, O, T> {
     op: O,
-    x: &'a [f32],
+    x: &'a [T],
     width: usize,
     range: Range<usize>,
     y: SharedMut<'a, f32>,
 }
 
-impl<O: Op> Kernel for Along<'_, O> {
+impl<O: Op, T: Stored> Kernel for Along<'_, O, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -207,9 +208,9 @@ impl<O: Op> Kernel for Along<'_, O> {
 }
 
 /// Some rows onto each other, to `y` from `start` on.
-struct Across<'a, O> {
+struct Across<'a, O, T> {
     op: O,
-    x: &'a [f32],
+    x: &'a [T],
     rows: Rows<'a>,
     range: Range<usize>,
     columns: Range<usize>,
@@ -217,7 +218,7 @@ struct Across<'a, O> {
     start: usize,
 }
 
-impl<O: Op> Kernel for Across<'_, O> {
+impl<O: Op, T: Stored> Kernel for Across<'_, O, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -253,14 +254,21 @@ impl<O: Op> Kernel for Across<'_, O> {
 /// # Safety
 /// All are valid for `width` numbers.
 #[inline(always)]
-unsafe fn fold_rows<S: Simd, O: Op>(s: S, op: O, rows: &[*const f32], width: usize, to: *mut f32, first: bool) {
+unsafe fn fold_rows<S: Simd, O: Op, T: Stored>(
+    s: S,
+    op: O,
+    rows: &[*const T],
+    width: usize,
+    to: *mut f32,
+    first: bool,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut at = 0;
         while at + S::LANES <= width {
             let mut result = s.splat(O::START);
             for row in rows {
-                result = op.take(s, result, s.load(row.add(at)));
+                result = op.take(s, result, T::load(s, row.add(at)));
             }
             let to = to.add(at);
             s.store(to, if first { result } else { op.merge(s, s.load(to), result) });
@@ -270,7 +278,7 @@ unsafe fn fold_rows<S: Simd, O: Op>(s: S, op: O, rows: &[*const f32], width: usi
             let left = width - at;
             let mut result = s.splat(O::START);
             for row in rows {
-                result = op.take(s, result, s.load_first(row.add(at), left));
+                result = op.take(s, result, T::load_first(s, row.add(at), left));
             }
             let to = to.add(at);
             s.store_first(to, if first { result } else { op.merge(s, s.load_first(to, left), result) }, left);

@@ -9,6 +9,7 @@ mod fold;
 use fold::{Greatest, Job, Op, Squares, Sum};
 
 use crate::{
+    numbers::{Numbers, Stored},
     product::Rows,
     shared::SharedMut,
     simd::{Isa, Kernel, Simd},
@@ -35,10 +36,21 @@ pub fn max(isa: Isa, shape: [usize; 3], x: &[f32], y: &mut [f32]) {
 ///
 /// # Panics
 /// When rows do not lie within their slice, or `y` has another size.
-pub fn column_sums(isa: Isa, (rows, width): (usize, usize), x: &[f32], x_rows: Rows<'_>, y: &mut [f32]) {
+pub fn column_sums<'a>(
+    isa: Isa,
+    (rows, width): (usize, usize),
+    x: impl Into<Numbers<'a>>,
+    x_rows: Rows<'_>,
+    y: &mut [f32],
+) {
+    let x = x.into();
     check_rows(x_rows, rows, width, x.len(), "x");
     assert_eq!(y.len(), width, "the result has another size");
-    isa.run(Job { op: Sum, shape: [1, rows, width], x, rows: x_rows, y: SharedMut::new(y) });
+    let (op, shape, rows, y) = (Sum, [1, rows, width], x_rows, SharedMut::new(y));
+    match x {
+        Numbers::F32(x) => isa.run(Job { op, shape, x, rows, y }),
+        Numbers::Bf16(x) => isa.run(Job { op, shape, x, rows, y }),
+    }
 }
 
 /// The sum of the squares of all numbers.
@@ -55,11 +67,11 @@ fn dense<O: Op>(isa: Isa, op: O, shape: [usize; 3], x: &[f32], y: &mut [f32]) {
     isa.run(Job { op, shape, x, rows: Rows::Every(inner), y: SharedMut::new(y) });
 }
 
-impl<O: Op> Kernel for Job<'_, O> {
+impl<O: Op, T: Stored> Kernel for Job<'_, O, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        fold::run::<S, O>(&self);
+        fold::run::<S, O, T>(&self);
     }
 }
 

@@ -1,7 +1,10 @@
 //! Every way of cutting an axis against plain loops.
 
 use super::*;
-use crate::vectors::testing::{assert_threads_change_no_bit, numbers};
+use crate::{
+    bf16,
+    vectors::testing::{assert_threads_change_no_bit, numbers},
+};
 
 const SHAPES: [[usize; 3]; 20] = [
     [1, 1, 1],
@@ -116,12 +119,19 @@ fn columns_through_row_starts() {
         for isa in Isa::available() {
             for x_rows in [Rows::Every(stride), Rows::At(&starts)] {
                 let mut y = vec![7.0; width];
-                column_sums(isa, (rows, width), &x, x_rows, &mut y);
+                column_sums(isa, (rows, width), &x[..], x_rows, &mut y);
                 for (j, y) in y.into_iter().enumerate() {
                     let column = || (0..rows).map(|i| f64::from(x[x_rows.start(i) + j]));
                     let (sum, size): (f64, f64) = (column().sum(), column().map(f64::abs).sum());
                     assert!((f64::from(y) - sum).abs() <= 2e-7 * size, "{isa} {rows} {width}: {y} for {sum}");
                 }
+                // In bfloat16 they are summed as what they stand for.
+                let halves: Vec<u16> = x.iter().map(|&x| bf16::round(x)).collect();
+                let widened: Vec<f32> = halves.iter().map(|&x| bf16::widen(x)).collect();
+                let (mut found, mut expected) = (vec![7.0; width], vec![8.0; width]);
+                column_sums(isa, (rows, width), &halves[..], x_rows, &mut found);
+                column_sums(isa, (rows, width), &widened[..], x_rows, &mut expected);
+                assert_eq!(found, expected, "{isa} {rows} {width}");
             }
         }
     }
@@ -144,5 +154,5 @@ fn threads_change_no_bit() {
 #[test]
 #[should_panic(expected = "x: 3 rows of 4 do not lie within 11 elements")]
 fn rows_that_are_not_all_there_are_refused() {
-    column_sums(Isa::Portable, (3, 4), &[0.0; 11], Rows::Every(4), &mut [0.0; 4]);
+    column_sums(Isa::Portable, (3, 4), &[0.0; 11][..], Rows::Every(4), &mut [0.0; 4]);
 }

@@ -72,6 +72,24 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     fn factors_across(self, first: Self::F, _second: Self::F) -> Self::F {
         self.round_bf16(first)
     }
+    /// [`Simd::factors_along`] of as many numbers of bfloat16 as lanes have steps.
+    ///
+    /// # Safety
+    /// `from` is valid for `STEPS * LANES` reads.
+    #[inline(always)]
+    unsafe fn load_along(self, from: *const u16) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { self.load_bf16(from) }
+    }
+    /// [`Simd::factors_across`] of numbers of bfloat16.
+    ///
+    /// # Safety
+    /// `first` is valid for `LANES` reads, and so is `second` where lanes have two steps.
+    #[inline(always)]
+    unsafe fn load_across(self, first: *const u16, _second: *const u16) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { self.load_bf16(first) }
+    }
     /// `c` and, to each lane, the products of the steps in the lanes of two vectors of factors. Where a lane has two, each is rounded
     /// by itself, and subnormal factors and sums count as zero.
     #[inline(always)]

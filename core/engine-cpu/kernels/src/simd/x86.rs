@@ -159,6 +159,23 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         })
     }
     #[inline(always)]
+    unsafe fn load_along(self, from: *const u16) -> __m512 {
+        // SAFETY: the caller's promise: of two steps in a lane, the first is its lower half, as it stands in memory.
+        unsafe { if BF16 { self.load(from.cast()) } else { self.load_bf16(from) } }
+    }
+    #[inline(always)]
+    unsafe fn load_across(self, first: *const u16, second: *const u16) -> __m512 {
+        if !BF16 {
+            // SAFETY: the caller's promise.
+            return unsafe { self.load_bf16(first) };
+        }
+        with_features!({
+            let low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(first.cast()));
+            let high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(second.cast()));
+            _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)))
+        })
+    }
+    #[inline(always)]
     fn dot(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         if !BF16 {
             return self.fma(a, b, c);
