@@ -39,21 +39,13 @@ pub struct Options {
     pub factors: Factors,
     /// Ops that are computed by their decomposition, and other things that are switched off: see [`switches`].
     pub no_fuse: BTreeSet<String>,
-    /// Elements of the smallest value that may stand in memory as bfloat16 where factors are rounded: smaller ones are not worth it.
-    pub smallest_rounded: usize,
     /// Kernels for ops that are in no table.
     pub kernels: Kernels,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            isa: Isa::best(),
-            factors: Factors::F32,
-            no_fuse: BTreeSet::new(),
-            smallest_rounded: 1 << 14,
-            kernels: Kernels::default(),
-        }
+        Options { isa: Isa::best(), factors: Factors::F32, no_fuse: BTreeSet::new(), kernels: Kernels::default() }
     }
 }
 

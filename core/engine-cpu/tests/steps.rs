@@ -1,7 +1,7 @@
 //! Whole steps: stores, updates in place and not, errors, what is fused.
 
 use fer_engine::{Engine, EngineError, Executable, Feeds, Store, Tensor};
-use fer_engine_cpu::{CpuEngine, Options};
+use fer_engine_cpu::{CpuEngine, Factors, Isa, Options};
 use fer_graph::{Builder, Graph, Init, Role, TensorType, Value, ops::AdamConstants};
 
 fn engine(no_fuse: &[&str]) -> CpuEngine {
@@ -77,8 +77,12 @@ fn feeds(step: usize) -> Feeds {
 
 /// Losses of ten steps, and everything in the store after them.
 fn train(no_fuse: &[&str]) -> (Vec<f64>, Vec<(String, Vec<f64>)>) {
-    let (engine, graph) = (engine(no_fuse), training_step());
-    let mut store = prepare(&engine, &graph);
+    train_with(&engine(no_fuse))
+}
+
+fn train_with(engine: &CpuEngine) -> (Vec<f64>, Vec<(String, Vec<f64>)>) {
+    let graph = training_step();
+    let mut store = prepare(engine, &graph);
     let executable = engine.compile(&graph).unwrap();
     let losses =
         (1..=10).map(|step| executable.run(store.as_mut(), &feeds(step)).unwrap()["loss"].item().unwrap()).collect();
@@ -109,6 +113,39 @@ fn ten_steps_are_the_same_fused_and_not() {
             }
         }
     }
+}
+
+fn rounded(isa: Isa, no_fuse: &[&str]) -> CpuEngine {
+    let no_fuse = no_fuse.iter().map(|&op| op.to_owned()).collect();
+    CpuEngine::new(Options { isa, factors: Factors::Bf16, no_fuse, ..Options::default() })
+}
+
+/// What is kept in bfloat16 between kernels costs no more than factors that are rounded do, whatever else is switched off.
+#[test]
+fn steps_in_bfloat16_are_not_far() {
+    let (losses, _) = train(&[]);
+    for isa in Isa::available() {
+        for no_fuse in ["", "bf16_storage", "all", "elementwise", "epilogue", "absorb", "concatenate", "recompute"] {
+            let (found, _) = train_with(&rounded(isa, &[no_fuse]));
+            for (a, b) in found.iter().zip(&losses) {
+                // Numbers of eight bits, and ten steps that lead apart.
+                assert!((a - b).abs() <= 1e-2 * b.abs(), "{isa} {no_fuse}: {found:?} and {losses:?}");
+            }
+        }
+    }
+}
+
+/// Values within a block take half the memory; the kernels that a step is made of are the same.
+#[test]
+fn activations_in_bfloat16_take_less_memory() {
+    let graph = training_step();
+    let plan = |engine: CpuEngine| engine.compile(&graph).unwrap().summary().unwrap();
+    let (halves, wide) = (plan(rounded(Isa::best(), &[])), plan(rounded(Isa::best(), &["bf16_storage"])));
+    assert_eq!(halves.calls, wide.calls);
+    assert!(4 * halves.arena_bytes <= 3 * wide.arena_bytes, "{} of {}", halves.arena_bytes, wide.arena_bytes);
+    // Only factors that are rounded are kept so.
+    let exact = plan(engine(&[]));
+    assert_eq!(exact.arena_bytes, plan(engine(&["bf16_storage"])).arena_bytes);
 }
 
 #[test]

@@ -172,12 +172,8 @@ impl Stored for u16 {
     }
     #[inline(always)]
     unsafe fn load_first<S: Simd>(s: S, from: *const u16, count: usize) -> S::F {
-        let mut lanes = [0; 16];
-        // SAFETY: the caller's promise; no vector has more lanes.
-        unsafe {
-            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
-            s.load_bf16(lanes.as_ptr())
-        }
+        // SAFETY: the caller's promise.
+        unsafe { s.load_first_bf16(from, count) }
     }
     // Numbers in bfloat16 are factors already, rounded or, where factors are exact, widened.
     #[inline(always)]

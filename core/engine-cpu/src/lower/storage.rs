@@ -71,15 +71,13 @@ impl Lowering<'_> {
         (0..first.len()).map(|i| find(&mut first, i)).collect()
     }
 
-    /// Whether whoever writes a value, and everyone who reads it, can have it in bfloat16. A view may be as small as it likes.
+    /// Whether whoever writes a value, and everyone who reads it, can have it in bfloat16.
     fn can_be_rounded(&self, value: Value) -> bool {
-        let graph = self.graph;
-        let Definition::Node(writer, result) = graph.definition(value) else { return false };
-        let is_view = is_view(&graph.nodes[writer]);
-        graph.ty(value).dtype == DType::Float
+        let Definition::Node(writer, result) = self.graph.definition(value) else { return false };
+        let writes = is_view(&self.graph.nodes[writer]) || self.can_write(writer, result);
+        self.graph.ty(value).dtype == DType::Float
             && !self.uses.leaves[value.index()]
-            && (is_view
-                || graph.ty(value).elements() >= self.options.smallest_rounded && self.can_write(writer, result))
+            && writes
             && self.reads(value).all(|(reader, operand)| self.can_read(reader, operand))
     }
 

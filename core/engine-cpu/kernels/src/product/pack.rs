@@ -228,7 +228,8 @@ pub fn rows<K: Kind, S: Simd>(
                 let rows = pair::<K, S, _>(&typed, (from + word * steps, from + depth), (first, count));
                 for done in (0..count).step_by(tile) {
                     let at = done / tile * width * words + word * width;
-                    across::<K, S, _>(s, rows, (done, tile.min(count - done)), &mut room[at..at + width]);
+                    // Whole vectors, for what stands behind the tile's rows may be anything.
+                    across::<K, S, _>(s, rows, (done, width.min(count - done)), &mut room[at..at + width]);
                 }
             }
             Staged { left: Left { data: room.as_ptr(), row: 1, step: width }, tile: width * words }

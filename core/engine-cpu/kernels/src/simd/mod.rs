@@ -54,6 +54,19 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `from` is valid for `LANES` reads.
     unsafe fn load_bf16(self, from: *const u16) -> Self::F;
+    /// The first `count` of them, zeros after them.
+    ///
+    /// # Safety
+    /// `from` is valid for `count` reads; `count` is at most `LANES`.
+    #[inline(always)]
+    unsafe fn load_first_bf16(self, from: *const u16, count: usize) -> Self::F {
+        let mut lanes = [0; 16];
+        // SAFETY: the caller's promise; no vector has more lanes.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
+            self.load_bf16(lanes.as_ptr())
+        }
+    }
     /// Rounded to the nearest, ties to even; NaN stays NaN.
     ///
     /// # Safety

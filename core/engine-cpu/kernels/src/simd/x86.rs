@@ -111,6 +111,13 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         })
     }
     #[inline(always)]
+    unsafe fn load_first_bf16(self, from: *const u16, count: usize) -> __m512 {
+        with_features!({
+            let halves = _mm256_maskz_loadu_epi16(((1u32 << count) - 1) as __mmask16, from.cast());
+            _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16))
+        })
+    }
+    #[inline(always)]
     unsafe fn store_bf16(self, to: *mut u16, x: __m512) {
         with_features!({
             let bits = _mm512_castps_si512(self.round_bf16(x));
