@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fer_cpu_kernels::elementwise::Element;
+use fer_cpu_kernels::{elementwise::Element, product::Factors};
 use fer_engine::{Call, Data, EngineError, Executable, Feeds, Outputs, Result, Store, Summary, Tensor};
 use fer_graph::{Argument, DType, Graph, Role, TensorType};
 use fer_plan::{Touched, allot};
@@ -62,7 +62,8 @@ impl CpuExecutable {
         let graph = fer_plan::inline(graph, |graph, node| supports(options, graph, node))?;
         checked.check(options, &graph)?;
         let mut graph = fer_plan::simplify(&fer_plan::join(&fer_plan::simplify(&graph)?)?)?;
-        if !options.is_off("recompute") {
+        // In bfloat16 keeping it costs half as much, and computing it anew as much as ever.
+        if options.factors == Factors::F32 && !options.is_off("recompute") {
             graph = fer_plan::recompute(&graph, |node| node.op.is("gelu"))?;
         }
         let plan = lower(&graph, options)?;

@@ -160,9 +160,8 @@ unsafe fn gradients<K: Kind, S: Simd>(
         for i in 0..count {
             ahead.iter_mut().for_each(Ahead::wish);
             let (row, grad) = (weights.as_mut_ptr().add(i * stride), grads.as_mut_ptr().add(i * stride));
-            let sum = softmax::exponentials(s, row, shape.keys, inputs.bias_row(index, first + i));
             let sums = if biases.is_null() { biases } else { biases.add(i * stride) };
-            softmax::gradient(s, row, grad, shape.keys, sum, sums, add);
+            softmax::with_gradient(s, row, grad, shape.keys, inputs.bias_row(index, first + i), sums, add);
         }
 
         if let Some(to) = job.v {

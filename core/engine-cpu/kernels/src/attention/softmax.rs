@@ -13,22 +13,6 @@ fn rest<S: Simd>(s: S, keys: usize) -> S::M {
     s.lt(lanes, s.splat((keys % S::LANES) as f32))
 }
 
-/// The greatest lane; lanes are no NaN.
-#[inline(always)]
-fn greatest<S: Simd>(s: S, x: S::F) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    // SAFETY: no vector has more lanes.
-    unsafe { s.store(lanes.as_mut_ptr(), x) };
-    let mut half = S::LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = if lanes[i] > lanes[i + half] { lanes[i] } else { lanes[i + half] };
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
-
 /// 2^x for x that is at most 0 or NaN: within 2 units of the last place, and 2^-126 less, so that it is 0 from there on. Sums of
 /// such numbers do not notice, and processors are slow with subnormal ones.
 #[inline(always)]
@@ -69,6 +53,27 @@ pub unsafe fn exponentials<S: Simd>(s: S, row: *mut f32, keys: usize, bias: *con
 /// As for [`exponentials`].
 #[inline(always)]
 unsafe fn short<S: Simd, const VECTORS: usize>(s: S, row: *mut f32, keys: usize, bias: *const f32) -> f32 {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let (x, sum) = powers::<S, VECTORS>(s, row, keys, bias);
+        for (v, &x) in x.iter().enumerate() {
+            s.store(row.add(v * S::LANES), x);
+        }
+        sum
+    }
+}
+
+/// What [`exponentials`] makes of a row of so many vectors, and their sum.
+///
+/// # Safety
+/// As for [`exponentials`].
+#[inline(always)]
+unsafe fn powers<S: Simd, const VECTORS: usize>(
+    s: S,
+    row: *const f32,
+    keys: usize,
+    bias: *const f32,
+) -> ([S::F; VECTORS], f32) {
     let mut x = [s.splat(f32::NEG_INFINITY); VECTORS];
     let last = VECTORS - 1;
     // SAFETY: the caller's promises.
@@ -82,22 +87,21 @@ unsafe fn short<S: Simd, const VECTORS: usize>(s: S, row: *mut f32, keys: usize,
             }
             x[last] = s.add(x[last], s.load_first(bias.add(last * S::LANES), keys - last * S::LANES));
         }
-        if !keys.is_multiple_of(S::LANES) {
-            x[last] = s.select(rest(s, keys), x[last], s.splat(f32::NEG_INFINITY));
-        }
-        let mut top = s.splat(f32::NEG_INFINITY);
-        for &x in &x {
-            top = s.max(x, top);
-        }
-        let top = s.splat(greatest(s, top));
-        let mut sum = s.splat(0.0);
-        for (v, &x) in x.iter().enumerate() {
-            let e = exp2(s, s.mul(s.sub(x, top), s.splat(std::f32::consts::LOG2_E)));
-            s.store(row.add(v * S::LANES), e);
-            sum = s.add(sum, e);
-        }
-        s.sum(sum)
     }
+    if !keys.is_multiple_of(S::LANES) {
+        x[last] = s.select(rest(s, keys), x[last], s.splat(f32::NEG_INFINITY));
+    }
+    let mut top = s.splat(f32::NEG_INFINITY);
+    for &x in &x {
+        top = s.max(x, top);
+    }
+    let top = s.splat(s.greatest_number(top));
+    let mut sum = s.splat(0.0);
+    for x in &mut x {
+        *x = exp2(s, s.mul(s.sub(*x, top), s.splat(std::f32::consts::LOG2_E)));
+        sum = s.add(sum, *x);
+    }
+    (x, s.sum(sum))
 }
 
 /// A row of any length.
@@ -131,7 +135,7 @@ unsafe fn long<S: Simd>(s: S, row: *mut f32, keys: usize, bias: *const f32) -> f
             s.store(row.add(whole), x);
             top = s.max(x, top);
         }
-        let (top, log2e) = (s.splat(greatest(s, top)), s.splat(std::f32::consts::LOG2_E));
+        let (top, log2e) = (s.splat(s.greatest_number(top)), s.splat(std::f32::consts::LOG2_E));
         let mut sum = s.splat(0.0);
         for j in (0..keys).step_by(S::LANES) {
             let e = exp2(s, s.mul(s.sub(s.load(row.add(j)), top), log2e));
@@ -142,13 +146,87 @@ unsafe fn long<S: Simd>(s: S, row: *mut f32, keys: usize, bias: *const f32) -> f
     }
 }
 
-/// Turns [`exponentials`] into probabilities p, and their gradients g into those of the scores, `p * (g - sum(p * g))`. Adds the
-/// latter to `sums`, or writes them there first.
+/// Turns scores into probabilities p as [`exponentials`] begins it, and their gradients g into those of the scores,
+/// `p * (g - sum(p * g))`. Adds the latter to `sums`, or writes them there first.
 ///
 /// # Safety
-/// `row` and `grad` are valid for `keys` floats, rounded up to whole vectors, and so is `sums` unless it is null.
+/// As for [`exponentials`]; `grad` is valid for `keys` floats, rounded up to whole vectors, and so is `sums` unless it is null.
 #[inline(always)]
-pub unsafe fn gradient<S: Simd>(s: S, row: *mut f32, grad: *mut f32, keys: usize, sum: f32, sums: *mut f32, add: bool) {
+pub unsafe fn with_gradient<S: Simd>(
+    s: S,
+    row: *mut f32,
+    grad: *mut f32,
+    keys: usize,
+    bias: *const f32,
+    sums: *mut f32,
+    add: bool,
+) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match keys.div_ceil(S::LANES) {
+            1 => short_gradient::<S, 1>(s, row, grad, keys, bias, sums, add),
+            2 => short_gradient::<S, 2>(s, row, grad, keys, bias, sums, add),
+            3 => short_gradient::<S, 3>(s, row, grad, keys, bias, sums, add),
+            4 => short_gradient::<S, 4>(s, row, grad, keys, bias, sums, add),
+            _ => {
+                let sum = long(s, row, keys, bias);
+                gradient(s, row, grad, keys, sum, sums, add);
+            }
+        }
+    }
+}
+
+/// A row of so many vectors, which stays in registers.
+///
+/// # Safety
+/// As for [`with_gradient`].
+#[inline(always)]
+unsafe fn short_gradient<S: Simd, const VECTORS: usize>(
+    s: S,
+    row: *mut f32,
+    grad: *mut f32,
+    keys: usize,
+    bias: *const f32,
+    sums: *mut f32,
+    add: bool,
+) {
+    let last = VECTORS - 1;
+    // SAFETY: the caller's promises.
+    unsafe {
+        let (mut p, sum) = powers::<S, VECTORS>(s, row, keys, bias);
+        let factor = s.splat(1.0 / sum);
+        let mut g = [s.splat(0.0); VECTORS];
+        for (v, g) in g.iter_mut().enumerate() {
+            *g = s.load(grad.add(v * S::LANES));
+        }
+        if !keys.is_multiple_of(S::LANES) {
+            // Behind the last key the gradient may be NaN: infinity times the zeros there.
+            g[last] = s.select(rest(s, keys), g[last], s.splat(0.0));
+        }
+        let mut dot = s.splat(0.0);
+        for (v, p) in p.iter_mut().enumerate() {
+            *p = s.mul(*p, factor);
+            s.store(row.add(v * S::LANES), *p);
+            dot = s.fma(*p, g[v], dot);
+        }
+        let dot = s.splat(s.sum(dot));
+        for (v, &p) in p.iter().enumerate() {
+            let d = s.mul(p, s.sub(g[v], dot));
+            s.store(grad.add(v * S::LANES), d);
+            if !sums.is_null() {
+                let sums = sums.add(v * S::LANES);
+                s.store(sums, if add { s.add(d, s.load(sums)) } else { d });
+            }
+        }
+    }
+}
+
+/// [`with_gradient`] of what [`exponentials`] made of a row, of any length.
+///
+/// # Safety
+/// As for [`with_gradient`].
+#[inline(always)]
+unsafe fn gradient<S: Simd>(s: S, row: *mut f32, grad: *mut f32, keys: usize, sum: f32, sums: *mut f32, add: bool) {
     let whole = keys / S::LANES * S::LANES;
     let factor = s.splat(1.0 / sum);
     let mut dot = s.splat(0.0);

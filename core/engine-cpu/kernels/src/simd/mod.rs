@@ -141,6 +141,11 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     fn sum(self, a: Self::F) -> f32;
     /// NaN only if every lane is.
     fn greatest(self, a: Self::F) -> f32;
+    /// The greatest lane, where none is NaN.
+    #[inline(always)]
+    fn greatest_number(self, a: Self::F) -> f32 {
+        self.greatest(a)
+    }
 }
 
 /// Work that is compiled for every instruction set.

@@ -276,6 +276,10 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         with_features!(_mm512_reduce_add_ps(a))
     }
     #[inline(always)]
+    fn greatest_number(self, a: __m512) -> f32 {
+        with_features!(_mm512_reduce_max_ps(a))
+    }
+    #[inline(always)]
     fn greatest(self, a: __m512) -> f32 {
         let mut lanes = [0.0; 16];
         with_features!(_mm512_storeu_ps(lanes.as_mut_ptr(), a));
@@ -449,6 +453,14 @@ unsafe impl Simd for Avx2 {
         let mut x = [0.0; 8];
         with_features!(_mm256_storeu_ps(x.as_mut_ptr(), a));
         ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
+    }
+    #[inline(always)]
+    fn greatest_number(self, a: __m256) -> f32 {
+        with_features!({
+            let half = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+            let pair = _mm_max_ps(half, _mm_movehl_ps(half, half));
+            _mm_cvtss_f32(_mm_max_ss(pair, _mm_movehdup_ps(pair)))
+        })
     }
     #[inline(always)]
     fn greatest(self, a: __m256) -> f32 {
