@@ -78,7 +78,7 @@ pub enum PrecisionArgument {
     F64,
     /// Factors of products rounded to ten bits of mantissa, by the engine cuda
     Tf32,
-    /// Factors of products, convolutions and attention in bfloat16, everything else in f32
+    /// Factors of products, convolutions and attention in bfloat16, and what only they read; everything else in f32
     Bf16,
 }
 
