@@ -38,16 +38,17 @@ pub fn forward<'a>(
     }
     let share = (TASK / width).max(1);
     (0..rows.div_ceil(share)).into_par_iter().for_each(|task| {
-        let (first, count) = (task * share, share.min(rows - task * share));
-        let place = (first * width, count * width);
-        // SAFETY: these rows are this task's alone.
+        let first = task * share;
+        let (at, len) = (first * width, share.min(rows - first) * width);
         match y {
             NumbersMut::F32(y) => {
-                let y = unsafe { y.part(place.0, place.1) };
+                // SAFETY: these rows are this task's alone.
+                let y = unsafe { y.part(at, len) };
                 isa.run(Forward { first, width, epsilon, x, x_rows, weight, bias, y });
             }
             NumbersMut::Bf16(y) => {
-                let y = unsafe { y.part(place.0, place.1) };
+                // SAFETY: as above.
+                let y = unsafe { y.part(at, len) };
                 isa.run(Forward { first, width, epsilon, x, x_rows, weight, bias, y });
             }
         }
