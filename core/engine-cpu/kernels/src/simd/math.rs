@@ -104,7 +104,7 @@ fn normal_tail<S: Simd>(s: S, x: S::F) -> (S::F, S::F, S::F) {
     let y = s.mul(s.mul(a, s.splat(-0.5 * std::f32::consts::LOG2_E)), a);
     let n = s.floor(y);
     // 2^f for f within 0 and 1.
-    let power = [1.877_57e-3, 8.989_36e-3, 5.582_63e-2, 0.240_153_62, 0.693_153_07, 0.999_999_94];
+    let power = [1.877_57e-3, 8.989_36e-3, 5.582_63e-2, 0.240_153_62, 0.693_153_1, 0.999_999_94];
     let e = s.scale(polynomial(s, s.sub(y, n), power), n);
     let t = s.div(s.splat(3.0), s.add(a, s.splat(3.0)));
     let ratio = [
