@@ -1,15 +1,18 @@
 //! Matrix products: `c[m, n] = a[m, k] b[k, n]`, each side in any of the ways in which a graph lays it out.
 //!
 //! After Goto & van de Geijn 2008: the right side is packed into panels as wide as a tile, blocks of the left side stay in the
-//! second cache, and tiles hold their sums in registers. Two drivers cut the work. *Tall* products have many rows (a layer's
-//! tokens): threads take blocks of rows, which do not depend on each other. *Deep* products contract the tokens away (a weight's
-//! gradient): the contraction is cut into pieces by shape alone, and their sums are added in order.
+//! second cache, and tiles hold their sums in registers. Three drivers cut the work. *Tall* products have many rows (a layer's
+//! tokens): all of the right side is packed once, and threads take blocks of rows, which do not depend on each other. *Low* ones
+//! have few: threads share columns too, and each packs a panel of the right side just before it is used. *Deep* products contract
+//! the tokens away (a weight's gradient): as low ones, but where the result is small, the contraction is cut into pieces by shape
+//! alone, and their sums are added in order.
 //!
 //! Sides stand in memory as `f32` or as bfloat16; [`Factors`] says whether `f32` is rounded to bfloat16 on its way into packed blocks.
 
 mod ahead;
 mod deep;
 mod pack;
+mod part;
 mod tall;
 
 use std::marker::PhantomData;
@@ -116,7 +119,7 @@ pub fn multiply(
 ) {
     check(size, a, b, bias);
     assert_eq!(c.len(), size.m * size.n, "the result has another size");
-    let driver = if bias.is_none() && is_deep(size) { Driver::Deep } else { Driver::Tall };
+    let driver = if bias.is_none() && is_deep(size) { Driver::Deep } else { driver(size) };
     run(isa, factors, driver, &Job { size, a, b, bias, add, c: Some(SharedMut::new(c)), finish: None });
 }
 
@@ -140,7 +143,9 @@ pub fn multiply_then(
     if let Some(c) = &c {
         assert_eq!(c.len(), size.m * size.n, "the result has another size");
     }
-    run(isa, factors, Driver::Tall, &Job { size, a, b, bias, add: false, c, finish: Some(finish) });
+    // What follows wants whole rows while they are near: blocks of rows give them, columns that are shared only at the end.
+    let driver = if size.m <= part::LOW / 4 { Driver::Low } else { Driver::Tall };
+    run(isa, factors, driver, &Job { size, a, b, bias, add: false, c, finish: Some(finish) });
 }
 
 /// Products of one size, `c[i] = a_i b_i`, each on one thread.
@@ -174,7 +179,12 @@ fn check(size: Size, a: Side<'_>, b: Side<'_>, bias: Option<&[f32]>) {
 
 /// Whether the contraction is so much longer than the result that it is worth cutting.
 fn is_deep(size: Size) -> bool {
-    size.k >= 2 * size.m.max(size.n) && size.k >= 2 * deep::DEPTH
+    size.k >= 2 * size.m.max(size.n) && size.k >= 2 * part::DEPTH
+}
+
+/// For a product that is not deep.
+fn driver(size: Size) -> Driver {
+    if size.m <= part::LOW { Driver::Low } else { Driver::Tall }
 }
 
 struct Job<'a> {
@@ -192,6 +202,8 @@ enum Driver {
     Tall,
     /// Tall, on the thread that asks.
     Alone,
+    /// Few rows.
+    Low,
     /// There is a result to write to, and no bias.
     Deep,
 }
@@ -216,6 +228,7 @@ impl<K: Kind> Kernel for Work<'_, K> {
     fn run<S: Simd>(self, s: S) {
         match (self.driver, self.job.c) {
             (Driver::Deep, Some(c)) => deep::multiply::<K, S>(self.job, c),
+            (Driver::Low, _) => part::multiply_then::<K, S>(self.job),
             (Driver::Alone, _) => tall::multiply_alone::<K, S>(s, self.job),
             _ => tall::multiply::<K, S>(self.job),
         }

@@ -193,9 +193,7 @@ pub fn multiply_alone<K: Kind, S: Simd>(s: S, job: &Job<'_>) {
     let (size, width) = (job.size, TileSize::columns::<S>());
     let words = K::words::<S>(size.k);
     let mut packed = Scratch::new(size.n.next_multiple_of(width) * words);
-    for column in (0..size.n).step_by(width) {
-        pack::panel::<K, S>(s, &job.b, size.n, column, 0, size.k, &mut packed[column * words..]);
-    }
+    pack::panels::<K, S>(s, &job.b, size.n, 0, size.k, &mut packed);
     for first in (0..size.m).step_by(ROWS) {
         let range = first..size.m.min(first + ROWS);
         Block { job, kind: PhantomData::<K>, packed: &packed, bias: &[], range }.run(s);
