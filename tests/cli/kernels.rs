@@ -36,12 +36,16 @@ fn every_shipped_step_has_kernels_in_every_precision() {
         let graph = step(config);
         for factors in [Factors::F32, Factors::Bf16] {
             let engine = CpuEngine::new(fer_engine_cpu::Options { factors, ..Default::default() });
-            assert!(engine.compile(&graph).unwrap().summary().is_some_and(|plan| plan.calls > 10), "{config}");
+            let executable = engine.compile(&graph).unwrap();
+            assert!(executable.summary().is_some_and(|plan| plan.calls > 10), "{config}");
+            assert!(executable.stops_when_not_finite("loss"), "{config}");
         }
         for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
             let units = units(&graph, precision);
             let kernels: usize = units.iter().map(|u| u.source.matches("extern \"C\"").count()).sum();
             assert!(units.len() >= 4 && kernels > 10, "{config}: {} units", units.len());
+            let guarded = fer_engine_cuda::guarded(&graph, &Options { precision, ..Options::default() }).unwrap();
+            assert_eq!(guarded, ["loss", "gradient_norm"], "{config}");
         }
     }
 }

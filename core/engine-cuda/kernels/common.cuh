@@ -56,6 +56,9 @@ template <> struct Narrow<bool8> {
 };
 template <class T> __device__ __forceinline__ T narrow(float x) { return Narrow<T>::of(x); }
 
+// Whether a number is infinite or NaN.
+__device__ __forceinline__ bool wild(float v) { return (__float_as_uint(v) & 0x7f800000u) == 0x7f800000u; }
+
 // Two bf16 in a word, the first in the lower half.
 __device__ __forceinline__ u32 pack_bf16(float low, float high) {
     return (u32)round_bf16(low).bits | (u32)round_bf16(high).bits << 16;

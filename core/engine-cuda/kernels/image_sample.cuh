@@ -128,9 +128,6 @@ __device__ __forceinline__ void sample_points_backward(const X* x, const P* grid
 // The cotangent of the images. Many points may add to a pixel, in any order; so that the sum is always the same it is one of integers,
 // multiples of a power of two that is chosen by the largest cotangent. What is not finite is written over the sums afterwards.
 
-// Whether a number is infinite or NaN.
-__device__ __forceinline__ bool wild(float v) { return (__float_as_uint(v) & 0x7f800000u) == 0x7f800000u; }
-
 // Empties the sums, and `largest`: the bits of the largest finite magnitude, and whether there is something that is not finite.
 __device__ __forceinline__ void clear_sums(u64* sums, u32* largest, u64 count) {
     u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;

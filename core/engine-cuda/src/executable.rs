@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fer_engine::{Call, EngineError, Executable, Feeds, Outputs, Result, Store, Summary, Tensor};
+use fer_engine::{Call, Data, EngineError, Executable, Feeds, Outputs, Result, Store, Summary, Tensor};
 use fer_graph::{Argument, Graph, Role, TensorType};
 use fer_plan::{Touched, allot};
 
@@ -239,7 +239,21 @@ impl CudaExecutable {
             self.device.download(recorded.addresses[buffer], &mut numbers).map_err(refuse)?;
             Ok((name.clone(), Tensor { shape: ty.shape.clone(), data: data(buffers[buffer].element, &numbers) }))
         });
-        outputs.collect()
+        outputs.collect::<Result<Outputs>>().map(|outputs| self.judged(outputs))
+    }
+
+    /// Outputs of a step that updated nothing: those that come of updates are NaN, since there were none.
+    fn judged(&self, mut outputs: Outputs) -> Outputs {
+        let name = |&i: &usize| &self.outputs[i].0;
+        let odd = |i: &usize| outputs.get(name(i)).and_then(Tensor::item).is_some_and(|number| !number.is_finite());
+        if self.plan.guard.looked.iter().any(odd) {
+            for i in &self.plan.guard.later {
+                if let Some(Tensor { data: Data::F32(numbers), .. }) = outputs.get_mut(name(i)) {
+                    numbers.fill(f32::NAN);
+                }
+            }
+        }
+        outputs
     }
 }
 
@@ -280,6 +294,10 @@ impl Executable for CudaExecutable {
         see: &mut dyn FnMut(&Call, Duration),
     ) -> Result<Outputs> {
         self.execute(store, inputs, Some(see))
+    }
+
+    fn stops_when_not_finite(&self, output: &str) -> bool {
+        self.plan.guard.looked.iter().any(|&i| self.outputs[i].0 == output)
     }
 
     fn summary(&self) -> Option<Summary> {

@@ -98,6 +98,15 @@ pub fn units(graph: &Graph, options: &Options) -> Result<Vec<Unit>> {
     Ok(executable::plan(graph, options)?.units)
 }
 
+/// The outputs that a step of a graph looks at before it updates anything: see [`Executable::stops_when_not_finite`].
+///
+/// # Errors
+/// Those of [`Engine::compile`].
+pub fn guarded(graph: &Graph, options: &Options) -> Result<Vec<String>> {
+    let plan = executable::plan(graph, options)?;
+    Ok(plan.guard.looked.iter().map(|&i| graph.outputs[i].0.clone()).collect())
+}
+
 /// The engine that users call `cuda`.
 #[derive(Clone, Debug)]
 pub struct CudaEngine {

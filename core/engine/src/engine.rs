@@ -129,8 +129,8 @@ pub trait Executable: Send {
         Err(EngineError::Unsupported("this engine does not tell its kernel calls apart".to_owned()))
     }
 
-    /// Whether a step ends before its first update when this output, a float scalar, is not finite: the store is then as it was, and
-    /// what had not been computed is NaN. Lets an engine that updates in place say what went wrong.
+    /// Whether a step updates nothing when this output, a float scalar, is not finite: the store is then as it was, and outputs that
+    /// were to be computed after the decision are NaN. Lets an engine that updates in place say what went wrong.
     fn stops_when_not_finite(&self, _output: &str) -> bool {
         false
     }

@@ -192,8 +192,11 @@ impl Stepper {
             observer.on_batch(&feeds, &outputs);
             let value = scalar(&outputs, LOSS)?;
             norm = outputs.get(GRADIENT_NORM).and_then(Tensor::item);
-            if !value.is_finite() || norm.is_some_and(|n| !n.is_finite()) {
-                let stopped = self.batch.executable.stops_when_not_finite(LOSS) && !value.is_finite();
+            let odd =
+                [(LOSS, Some(value)), (GRADIENT_NORM, norm)].map(|(name, v)| (name, v.is_some_and(|v| !v.is_finite())));
+            if odd.iter().any(|&(_, odd)| odd) {
+                // The store is as it was before the step if any of them has kept it so.
+                let stopped = odd.iter().any(|&(name, odd)| odd && self.batch.executable.stops_when_not_finite(name));
                 observer.on_diverged(&feeds, if stopped { Some(&*store) } else { before.as_deref() });
             }
             loss += finite("the loss", value)?;

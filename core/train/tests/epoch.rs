@@ -1,13 +1,14 @@
 //! The loop over an epoch: what it feeds, when it stops, and that a resumed run is an unbroken one.
 
 use std::{
+    any::Any,
     error::Error,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use fer_engine::{Engine, Feeds, Outputs, Precision, Store, Tensor};
+use fer_engine::{Engine, Executable, Feeds, Outputs, Precision, Store, Tensor};
 use fer_engine_dfdx::DfdxEngine;
-use fer_graph::{Builder, Graph, Init, TensorType};
+use fer_graph::{Builder, Graph, Init, Node, TensorType};
 use fer_train::{
     Checkpoint, EpochEnd, Metadata, Observer, Pace, Position, Progress, Step, StepOptions, StepReport, Stepper,
     TrainError, initialise,
@@ -144,6 +145,100 @@ fn a_short_group_ends_an_epoch() {
     assert_eq!(watch.micro, [3, 3, 1]);
     let steps: Vec<f64> = watch.keys.iter().map(|k| k.to_f64()[2]).collect();
     assert_eq!(steps, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+}
+
+/// An engine that keeps the store as it was where a scalar that it is told of is not finite.
+struct Keeping(&'static [&'static str]);
+
+struct Kept(Box<dyn Executable>, &'static [&'static str]);
+
+impl Engine for Keeping {
+    fn name(&self) -> &'static str {
+        "keeping"
+    }
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+    fn supports(&self, graph: &Graph, node: &Node) -> bool {
+        DfdxEngine::new(Precision::F32).supports(graph, node)
+    }
+    fn store(&self) -> Box<dyn Store> {
+        DfdxEngine::new(Precision::F32).store()
+    }
+    fn compile(&self, graph: &Graph) -> fer_engine::Result<Box<dyn Executable>> {
+        Ok(Box::new(Kept(DfdxEngine::new(Precision::F32).compile(graph)?, self.0)))
+    }
+}
+
+impl Executable for Kept {
+    fn run(&self, store: &mut dyn Store, inputs: &Feeds) -> fer_engine::Result<Outputs> {
+        let before: Vec<_> = store.names().into_iter().map(|n| (store.read(&n), n)).collect();
+        let outputs = self.0.run(store, inputs)?;
+        if self.1.iter().any(|name| outputs[*name].item().is_some_and(|v| !v.is_finite())) {
+            before.into_iter().for_each(|(value, name)| store.write(&name, &value.unwrap()));
+        }
+        Ok(outputs)
+    }
+    fn stops_when_not_finite(&self, output: &str) -> bool {
+        self.1.contains(&output)
+    }
+}
+
+/// A store that gives no snapshot of itself.
+struct Plain(Box<dyn Store>);
+
+impl Store for Plain {
+    fn names(&self) -> Vec<String> {
+        self.0.names()
+    }
+    fn read(&self, name: &str) -> Option<Tensor> {
+        self.0.read(name)
+    }
+    fn write(&mut self, name: &str, value: &Tensor) {
+        self.0.write(name, value);
+    }
+    fn as_any(&self) -> &dyn Any {
+        self.0.as_any()
+    }
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self.0.as_any_mut()
+    }
+}
+
+/// What is shown of diverged steps: the weight before each.
+#[derive(Default)]
+struct Diverged(Vec<Option<Tensor>>);
+
+impl Observer for Diverged {
+    fn on_step(&mut self, _report: &StepReport) {}
+    fn on_diverged(&mut self, _inputs: &Feeds, before: Option<&dyn Store>) {
+        self.0.push(before.and_then(|store| store.read("w")));
+    }
+}
+
+/// A loss of 0 whose gradient is no number: what is shown is the store that the engine has kept, and no other.
+#[test]
+fn a_gradient_that_is_not_finite_under_a_finite_loss_is_traced_where_the_engine_keeps_the_store() {
+    let b = Builder::new("root");
+    let w = b.parameter("w", &[2, 3], Init::Normal { mean: 0.0, std: 1.0 }).unwrap();
+    let x = b.input("x", TensorType::float([4, 3])).unwrap();
+    let root = b.sqrt(b.linear(x, w, None).unwrap()).unwrap();
+    b.output("loss", b.mean(root, &[0, 1]).unwrap());
+    let step = Step::build(&b.finish(), &options(1)).unwrap();
+    for (kept, shown) in [(&["loss", "gradient_norm"][..], true), (&["loss"], false)] {
+        let engine = Keeping(kept);
+        let mut store = engine.store();
+        initialise(step.graphs()[0], 5, store.as_mut()).unwrap();
+        let mut store = Plain(store);
+        let before = store.read("w");
+        let mut feeds = [Ok(Feeds::from([("x".to_owned(), Tensor::f64([4, 3], vec![0.0; 12]))]))].into_iter();
+        let stepper = Stepper::compile(&engine, &step).unwrap();
+        let mut seen = Diverged::default();
+        let never = AtomicBool::new(false);
+        let e = train_epoch(&stepper, &mut store, &mut feeds, &pace(6), Position::default(), &never, &mut seen);
+        assert!(matches!(e, Err(TrainError::NotFinite { what: "the gradient's norm", .. })), "{e:?}");
+        assert_eq!(seen.0, [before.filter(|_| shown)]);
+    }
 }
 
 #[test]
