@@ -7,6 +7,7 @@
 //! What holds for every run: the same bits on the same kind of card; nothing is asked of the device while a step runs, which is one
 //! recorded graph; a failed run leaves the store as it was, unless the device is lost.
 
+mod ahead;
 pub mod cuda;
 pub mod device;
 mod element;
