@@ -64,6 +64,8 @@ pub(crate) struct Lowering<'g> {
     targets: HashMap<Value, (BufferId, View)>,
     /// What batch norms took of values, by epsilon: their adjoints need it again.
     moments: HashMap<(Value, u64), BufferId>,
+    /// What attentions left for their adjoints: the states of their rows, and where they are of which result.
+    states: HashMap<attention::Key, (BufferId, Value)>,
     /// Says whether the store may be written to; see [`Lowering::stopped`].
     stopped: Option<BufferId>,
     label: Call,
@@ -89,6 +91,7 @@ pub(crate) fn lower(graph: &Graph, options: &Options) -> Result<Plan> {
         copies: HashMap::new(),
         targets: HashMap::new(),
         moments: HashMap::new(),
+        states: HashMap::new(),
         stopped: None,
         label: label(""),
     };
