@@ -17,10 +17,11 @@ use crate::host::Host;
 const CONFIGS: [&str; 5] =
     ["table1/swin_proposed", "table1/vit_proposed", "table1/convit_vanilla", "table1/xcit_vanilla", "swin_nr_fpdls"];
 
-/// An experiment's training step.
-fn step(config: &str) -> Graph {
+/// An experiment's training step; of several micro-batches, what is done for each.
+fn step(config: &str, micro_batches: usize) -> Graph {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../configs/{config}.ron"));
-    let ask = format!("graph {} --data builtin --stage step --format text --full --batch 2", path.display());
+    let of = format!("{} --data builtin --set accumulate={micro_batches}", path.display());
+    let ask = format!("graph {of} --stage step --format text --full --batch 2");
     let text = Host::new().run(&ask).ok();
     fer_graph::parse(&text).unwrap()
 }
@@ -33,7 +34,7 @@ fn units(graph: &Graph, precision: Precision) -> Vec<Unit> {
 #[test]
 fn every_shipped_step_has_kernels_in_every_precision() {
     for config in CONFIGS {
-        let graph = step(config);
+        let graph = step(config, 1);
         for factors in [Factors::F32, Factors::Bf16] {
             let engine = CpuEngine::new(fer_engine_cpu::Options { factors, ..Default::default() });
             let executable = engine.compile(&graph).unwrap();
@@ -47,6 +48,17 @@ fn every_shipped_step_has_kernels_in_every_precision() {
             let guarded = fer_engine_cuda::guarded(&graph, &Options { precision, ..Options::default() }).unwrap();
             assert_eq!(guarded, ["loss", "gradient_norm"], "{config}");
         }
+    }
+}
+
+/// Gradients are added up only where the loss is finite.
+#[test]
+fn micro_batches_are_guarded_by_their_loss() {
+    for config in CONFIGS {
+        let graph = step(config, 2);
+        assert!(graph.updates.iter().any(|(name, _)| name.starts_with("gradient.")), "{config}");
+        let guarded = fer_engine_cuda::guarded(&graph, &Options::default()).unwrap();
+        assert!(guarded.iter().any(|name| name == "loss"), "{config}: {guarded:?}");
     }
 }
 
@@ -72,7 +84,7 @@ fn kernels_compile_for_every_card_and_spill_no_more_than_is_known() {
     for (config, precision) in
         CONFIGS.into_iter().zip([Precision::Bf16, Precision::Bf16, Precision::F32, Precision::F32])
     {
-        for unit in units(&step(config), precision) {
+        for unit in units(&step(config, 1), precision) {
             for card in [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)] {
                 // Between the generations the middle ones are looked at once.
                 if matches!(card, (8, 0) | (9, 0) | (12, 0)) || config == CONFIGS[0] {
