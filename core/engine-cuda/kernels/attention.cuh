@@ -301,11 +301,13 @@ template <int N> struct Keys {
 // A block has 16 rows for each of its warps, up to seven, and walks the keys tile by tile; a row's weights stay in one warp. A warp that
 // has no rows goes through the motions on zeros: there are few, and a branch around them costs all others registers.
 //
+// KEEP says that rows leave the logarithms of their sums in `states`: the gradients would need both products again to find them.
+//
 // ONE says that there is one tile of keys. Windows of one block and one tile that share a bias come in runs: block i has the matrices
 // `order[runs[i]]` up to `order[runs[i + 1]]`, and reads the bias once. Else `order` is null.
-template <class Bias, class Out, int DEPTH, int N, bool ONE>
+template <class Bias, class Out, int DEPTH, int N, bool ONE, bool KEEP>
 __device__ __forceinline__ void attention_forward(const Inputs<bf16, bf16, bf16, Bias>& in, const Matrices<Out>& out, const u32* order,
-                                                  const u32* runs) {
+                                                  const u32* runs, RowState* states) {
     EXTERN_SHARED(Four, memory);
     u32* keys = (u32*)memory;
     u32* values = keys + Keys<N>::ROWS * Tile<DEPTH>::ROW;
@@ -366,13 +368,22 @@ __device__ __forceinline__ void attention_forward(const Inputs<bf16, bf16, bf16,
                 contract<DEPTH>(sum, a, values + 8 * s * Tile<DEPTH>::PAIR);
             }
         }
-        float inverse[2] = {__fdividef(1.0f, row_sum(total[0])), __fdividef(1.0f, row_sum(total[1]))};
+        float inverse[2];
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float all = row_sum(total[half]);
+            inverse[half] = __fdividef(1.0f, all);
+            int row = first + own + g + 8 * half;
+            if (KEEP && (threadIdx.x & 3) == 0 && row < sizes.queries) {
+                states[(u64)matrix * sizes.queries + row].log_sum = (finite(largest[half]) + __log2f(all)) * LN_2;
+            }
+        }
         put_rows<DEPTH>(out.at(matrix), out.stride, first + own, sizes.queries, sizes.value_width, sum, inverse[0], inverse[1]);
     }
 }
 // A tile has 8N keys. WARPS is the most that blocks have: 4 or 7.
-#define ATTENTION_FORWARD(name, Bias, Out, DEPTH, N, ONE, WARPS) \
+#define ATTENTION_FORWARD(name, Bias, Out, DEPTH, N, ONE, WARPS, KEEP) \
     extern "C" __global__ void __launch_bounds__(32 * WARPS, DEPTH == 32 ? 20 / WARPS : DEPTH == 64 ? 14 / WARPS : 7 / WARPS) \
-    name(INPUTS(bf16, bf16, bf16, Bias), MATRICES(Out, out), const u32* order, const u32* runs) { \
-        attention_forward<Bias, Out, DEPTH, N, ONE>(GIVEN_INPUTS(bf16, bf16, bf16, Bias), GIVEN(Out, out), order, runs); \
+    name(INPUTS(bf16, bf16, bf16, Bias), MATRICES(Out, out), const u32* order, const u32* runs, RowState* states) { \
+        attention_forward<Bias, Out, DEPTH, N, ONE, KEEP>(GIVEN_INPUTS(bf16, bf16, bf16, Bias), GIVEN(Out, out), order, runs, states); \
     }

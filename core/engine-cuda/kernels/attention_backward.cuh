@@ -2,7 +2,8 @@
 //     dv = p^T o',   dp = o' v^T,   ds = p (dp - sum over the row of p dp),   dq = scale ds k,   dk = scale ds^T q,   dbias = ds.
 //
 // Two passes, each of which computes the scores anew: one over blocks of queries, which gives dq and two numbers for each row, and one
-// over blocks of keys, which gives dk and dv. No sum is shared between warps, so its order is always the same. A window small enough for
+// over blocks of keys, which gives dk and dv. The first goes over the keys twice, as it needs the two numbers itself; once where the result
+// kept the logarithms of its sums, since the sum of p dp is that of o' and the result. No sum is shared between warps, so its order is always the same. A window small enough for
 // one tile goes through both in one block, so that it is read from far away once.
 
 template <class Bias, class Given> struct Backward {
@@ -30,9 +31,11 @@ __device__ __forceinline__ int sums_row(int columns) { return columns <= 56 ? 56
 
 // dq and the states of a block's rows from `first` on, 16 a warp. ONE says that there is one tile of keys, whose products are kept,
 // whose biases are in shared memory already, and whose ds are added to `bias_sums`.
-template <int DEPTH, int N, bool ONE, class Bias, class Given, class Dq>
-__device__ __forceinline__ void query_pass(const Backward<Bias, Given>& x, const Matrices<Dq>& dq, u32 matrix, int first, u32* tiles,
-                                           float* biases, float* bias_sums, RowState* states) {
+// An Out says that the states have their logarithms, and what the result is.
+template <int DEPTH, int N, bool ONE, class Bias, class Given, class Out, class Dq>
+__device__ __forceinline__ void query_pass(const Backward<Bias, Given>& x, const Matrices<const Out>& result, const Matrices<Dq>& dq,
+                                           u32 matrix, int first, u32* tiles, float* biases, float* bias_sums, RowState* states) {
+    constexpr bool KNOWN = Exists<Out>::IS;
     const int ROWS = Keys<N>::ROWS;
     u32 *k_rows = tiles, *v_rows = k_rows + ROWS * Tile<DEPTH>::ROW, *k_pairs = v_rows + ROWS * Tile<DEPTH>::ROW;
     const Sizes& sizes = x.in.sizes;
@@ -42,12 +45,30 @@ __device__ __forceinline__ void query_pass(const Backward<Bias, Given>& x, const
     const float* lower = biases + min(own + g + 8, rows - 1) * BIAS_ROW + 2 * t;
 
     u32 q[DEPTH / 16][4], o[DEPTH / 16][4];
-    fragments<DEPTH>(q, x.q(matrix), first + own);
     fragments<DEPTH>(o, x.o(matrix), first + own);
     float p[N][4], dp[N][4], largest[2] = {-infinity(), -infinity()}, total[2] = {0.0f, 0.0f}, mean[2] = {0.0f, 0.0f};
     float sum[DEPTH / 8][4] = {};
+    if constexpr (KNOWN) {
+        u32 r[DEPTH / 16][4];
+        fragments<DEPTH>(r, rows_of(result, matrix, sizes.queries, sizes.value_width), first + own);
 #pragma unroll
-    for (int sweep = 0; sweep < 2; sweep++) {
+        for (int i = 0; i < DEPTH / 16; i++) {
+#pragma unroll
+            for (int w = 0; w < 4; w++) mean[w % 2] += low_half(o[i][w]) * low_half(r[i][w]) + high_half(o[i][w]) * high_half(r[i][w]);
+        }
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            mean[half] = row_sum(mean[half]);
+            int row = own + g + 8 * half;
+            bool there = first + row < sizes.queries;
+            // Beyond the last row, weights of zero.
+            total[half] = there ? states[row].log_sum * LOG2_E : infinity();
+            if (t == 0 && there) states[row].mean = mean[half];
+        }
+    }
+    fragments<DEPTH>(q, x.q(matrix), first + own);
+#pragma unroll
+    for (int sweep = KNOWN ? 1 : 0; sweep < 2; sweep++) {
         for (int at = 0; at < (ONE ? 1 : sizes.keys); at += 8 * N) {
             int count = min(8 * N, sizes.keys - at);
             if (!ONE || sweep == 0) {
@@ -211,7 +232,7 @@ __device__ __forceinline__ void attention_window_backward(const Backward<Bias, G
     }
     for (; at < end; at++) {
         u32 matrix = order ? order[at] : at;
-        query_pass<DEPTH, N, true>(x, dq, matrix, 0, tiles, biases, bias_sums, states);
+        query_pass<DEPTH, N, true>(x, Matrices<const None>{nullptr, nullptr, 0}, dq, matrix, 0, tiles, biases, bias_sums, states);
         if (dk.data || dv.data) key_pass<DEPTH, true>(x, dk, dv, matrix, 0, tiles, biases, states);
     }
     if (!sums) return;
@@ -229,21 +250,23 @@ __device__ __forceinline__ void attention_window_backward(const Backward<Bias, G
         attention_window_backward<DEPTH, N>(x, GIVEN(Dq, dq), GIVEN(Dk, dk), GIVEN(Dv, dv), order, runs, sums); \
     }
 
-template <int DEPTH, int N, class Bias, class Given, class Dq>
-__device__ __forceinline__ void attention_query_gradient(const Backward<Bias, Given>& x, const Matrices<Dq>& dq) {
+template <int DEPTH, int N, class Bias, class Given, class Out, class Dq>
+__device__ __forceinline__ void attention_query_gradient(const Backward<Bias, Given>& x, const Matrices<const Out>& result,
+                                                         const Matrices<Dq>& dq) {
     EXTERN_SHARED(Four, memory);
     u32* tiles = (u32*)memory;
     float* biases = (float*)(tiles + PassWords<DEPTH, N>::QUERIES);
     int queries = x.in.sizes.queries, height = blockDim.x >> 1, blocks = (queries + height - 1) / height;
     u32 matrix = blockIdx.x / blocks;
     int first = blockIdx.x % blocks * height;
-    query_pass<DEPTH, N, false>(x, dq, matrix, first, tiles, biases, nullptr, x.states + (u64)matrix * queries + first);
+    query_pass<DEPTH, N, false>(x, result, dq, matrix, first, tiles, biases, nullptr, x.states + (u64)matrix * queries + first);
 }
-#define ATTENTION_QUERY_GRADIENT(name, Bias, Given, Dq, DEPTH, N) \
+#define ATTENTION_QUERY_GRADIENT(name, Bias, Given, Out, Dq, DEPTH, N) \
     extern "C" __global__ void __launch_bounds__(224, DEPTH <= 64 ? 2 : 1) \
-    name(INPUTS(bf16, bf16, bf16, Bias), MATRICES(const Given, given), MATRICES(Dq, dq), RowState* states) { \
+    name(INPUTS(bf16, bf16, bf16, Bias), MATRICES(const Given, given), MATRICES(const Out, result), MATRICES(Dq, dq), \
+         RowState* states) { \
         Backward<Bias, Given> x = {GIVEN_INPUTS(bf16, bf16, bf16, Bias), GIVEN(const Given, given), states}; \
-        attention_query_gradient<DEPTH, N>(x, GIVEN(Dq, dq)); \
+        attention_query_gradient<DEPTH, N>(x, GIVEN(const Out, result), GIVEN(Dq, dq)); \
     }
 
 template <int DEPTH, class Bias, class Given, class Dk, class Dv>

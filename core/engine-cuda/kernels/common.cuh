@@ -56,10 +56,16 @@ template <> struct Narrow<bool8> {
 };
 template <class T> __device__ __forceinline__ T narrow(float x) { return Narrow<T>::of(x); }
 
+// Whether a number is infinite or NaN.
+__device__ __forceinline__ bool wild(float v) { return (__float_as_uint(v) & 0x7f800000u) == 0x7f800000u; }
+
 // Two bf16 in a word, the first in the lower half.
 __device__ __forceinline__ u32 pack_bf16(float low, float high) {
     return (u32)round_bf16(low).bits | (u32)round_bf16(high).bits << 16;
 }
+
+__device__ __forceinline__ float low_half(u32 word) { return __uint_as_float(word << 16); }
+__device__ __forceinline__ float high_half(u32 word) { return __uint_as_float(word & 0xffff0000u); }
 
 // Four neighbours; the first at a multiple of four elements.
 struct alignas(16) Four {
@@ -72,10 +78,10 @@ __device__ __forceinline__ Four load4(const float* p) { return *(const Four*)p; 
 __device__ __forceinline__ Four load4(const bf16* p) {
     Eight e = *(const Eight*)p;
     Four f;
-    f.x[0] = __uint_as_float(e.x[0] << 16);
-    f.x[1] = __uint_as_float(e.x[0] & 0xffff0000u);
-    f.x[2] = __uint_as_float(e.x[1] << 16);
-    f.x[3] = __uint_as_float(e.x[1] & 0xffff0000u);
+    f.x[0] = low_half(e.x[0]);
+    f.x[1] = high_half(e.x[0]);
+    f.x[2] = low_half(e.x[1]);
+    f.x[3] = high_half(e.x[1]);
     return f;
 }
 __device__ __forceinline__ void store4(float* p, Four f) { *(Four*)p = f; }

@@ -126,26 +126,30 @@ __device__ __forceinline__ void sample_points_backward(const X* x, const P* grid
     }
 
 // The cotangent of the images. Many points may add to a pixel, in any order; so that the sum is always the same it is one of integers,
-// multiples of a power of two that is chosen by the largest cotangent. What is not finite is written over the sums afterwards.
+// multiples of a power of two that is chosen by the largest cotangent of the plane: what is huge in one image costs no other its digits.
+// What is not finite is written over the sums afterwards.
 
-// Whether a number is infinite or NaN.
-__device__ __forceinline__ bool wild(float v) { return (__float_as_uint(v) & 0x7f800000u) == 0x7f800000u; }
+// `largest` is, word by word: whether there is anything that is not finite; and of each plane the bits of the largest finite magnitude.
 
-// Empties the sums, and `largest`: the bits of the largest finite magnitude, and whether there is something that is not finite.
-__device__ __forceinline__ void clear_sums(u64* sums, u32* largest, u64 count) {
+__device__ __forceinline__ void clear_sums(u64* sums, u32* largest, u64 count, u64 planes) {
     u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < count) sums[i] = 0;
-    if (i < 2) largest[i] = 0;
+    if (i <= planes) largest[i] = 0;
 }
 
 #define SAMPLE_CLEAR(name)                                                                                                      \
-    extern "C" __global__ void __launch_bounds__(256) name(u64* sums, u32* largest, u64 count) { clear_sums(sums, largest, count); }
+    extern "C" __global__ void __launch_bounds__(256) name(u64* sums, u32* largest, u64 count, u64 planes) {                    \
+        clear_sums(sums, largest, count, planes);                                                                               \
+    }
 
-template <class G> __device__ __forceinline__ void find_largest(const G* g, u32* largest, u64 count) {
+// So many blocks share a plane of `points` cotangents.
+template <class G> __device__ __forceinline__ void find_largest(const G* g, u32* largest, int points, int blocks) {
     __shared__ float shared[32];
+    const u32 plane = blockIdx.x / blocks, part = blockIdx.x - plane * blocks;
+    const G* given = g + (u64)plane * points;
     float own = 0.0f, odd = 0.0f;
-    for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (u64)gridDim.x * blockDim.x) {
-        float v = fabsf(widen(g[i]));
+    for (u32 i = part * blockDim.x + threadIdx.x; i < (u32)points; i += blocks * blockDim.x) {
+        float v = fabsf(widen(given[i]));
         if (wild(v)) odd = 1.0f;
         else own = fmaxf(own, v);
     }
@@ -153,22 +157,24 @@ template <class G> __device__ __forceinline__ void find_largest(const G* g, u32*
     odd = block_max(odd, shared);
     // The order of magnitudes is that of their bits.
     if (threadIdx.x == 0) {
-        atomicMax(largest, __float_as_uint(own));
-        if (odd != 0.0f) atomicMax(largest + 1, 1u);
+        if (odd != 0.0f) atomicMax(largest, 1u);
+        atomicMax(largest + 1 + plane, __float_as_uint(own));
     }
 }
 
 #define SAMPLE_LARGEST(name, G)                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(256) name(const G* g, u32* largest, u64 count) { find_largest<G>(g, largest, count); }
+    extern "C" __global__ void __launch_bounds__(256) name(const G* g, u32* largest, int points, int blocks) {                  \
+        find_largest<G>(g, largest, points, blocks);                                                                            \
+    }
 
 // A float whose only bit of mantissa is the first.
 __device__ __forceinline__ float power_of_two(int exponent) { return __uint_as_float((u32)(exponent + 127) << 23); }
 
 // The exponent of what sums are multiplied by: 2^room cotangents, all as the largest, stay below 2^62. Those that are almost nothing
 // are not brought up to that, as the factor must be a float: they are multiples of 2^-126.
-__device__ __forceinline__ int sum_exponent(const u32* largest, int room) {
+__device__ __forceinline__ int sum_exponent(u32 largest, int room) {
     // Magnitudes are below 2^(e - 126), subnormal ones too.
-    return min(62 - room - ((int)(largest[0] >> 23) - 126), 126);
+    return min(62 - room - ((int)(largest >> 23) - 126), 126);
 }
 
 template <class P, class G, class I>
@@ -178,14 +184,15 @@ __device__ __forceinline__ void scatter_samples(const P* grid, const G* g, const
     if (i >= count) return;
     I image = i / (u32)s.points;
     Corners c = corners(grid, i, s);
-    const float scale = power_of_two(sum_exponent(largest, room));
     const int begin = blockIdx.y * s.share, end = min(begin + s.share, s.channels);
     const u64 area = (u64)s.height * s.width, plane = (u64)image * s.channels + begin;
     const G* given = g + plane * s.points + (i - image * s.points);
+    const u32* magnitude = largest + 1 + plane;
     u64* to = sums + plane * area;
-    for (int channel = begin; channel < end; ++channel, given += s.points, to += area) {
+    for (int channel = begin; channel < end; ++channel, given += s.points, ++magnitude, to += area) {
         float of = widen(*given);
         if (wild(of)) continue;
+        const float scale = power_of_two(sum_exponent(*magnitude, room));
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
             if (c.weight[k] != 0.0f) atomicAdd(to + c.at[k], (u64)(long long)rintf(of * c.weight[k] * scale));
@@ -199,23 +206,24 @@ __device__ __forceinline__ void scatter_samples(const P* grid, const G* g, const
         scatter_samples<P, G, I>(grid, g, largest, sums, count, s, room);                                                       \
     }
 
-template <class D>
-__device__ __forceinline__ void convert_sums(const u64* sums, const u32* largest, D* dx, u64 count, int room) {
-    u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+template <class D, class I>
+__device__ __forceinline__ void convert_sums(const u64* sums, const u32* largest, D* dx, u64 count, int area, int room) {
+    I i = (I)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
-    dx[i] = narrow<D>((float)(long long)sums[i] * power_of_two(-sum_exponent(largest, room)));
+    dx[i] = narrow<D>((float)(long long)sums[i] * power_of_two(-sum_exponent(largest[1 + i / (u32)area], room)));
 }
 
-#define SAMPLE_CONVERT(name, D)                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(256) name(const u64* sums, const u32* largest, D* dx, u64 count, int room) {   \
-        convert_sums<D>(sums, largest, dx, count, room);                                                                        \
+#define SAMPLE_CONVERT(name, D, I)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(256) name(const u64* sums, const u32* largest, D* dx, u64 count, int area,     \
+                                                           int room) {                                                          \
+        convert_sums<D, I>(sums, largest, dx, count, area, room);                                                               \
     }
 
 // NaN for every pixel beside a point whose cotangent is not finite: even a weight of 0 makes NaN of that.
 template <class P, class G, class D, class I>
 __device__ __forceinline__ void spoil_samples(const P* grid, const G* g, const u32* largest, D* dx, u64 count, const Sampled& s) {
     I i = (I)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count || largest[1] == 0) return;
+    if (i >= count || largest[0] == 0) return;
     I image = i / (u32)s.points;
     Corners c = corners(grid, i, s);
     const u64 area = (u64)s.height * s.width, plane = (u64)image * s.channels;

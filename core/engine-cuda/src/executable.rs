@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-use fer_engine::{Call, EngineError, Executable, Feeds, Outputs, Result, Store, Summary, Tensor};
+use fer_engine::{Call, Data, EngineError, Executable, Feeds, Outputs, Result, Store, Summary, Tensor};
 use fer_graph::{Argument, Graph, Role, TensorType};
 use fer_plan::{Touched, allot};
 
 use crate::{
     Options,
+    ahead::Ahead,
     device::{Address, Command, Device, DeviceError, Recording},
     lower::{lower, supports},
     plan::{BufferId, Home, Plan},
@@ -76,6 +77,7 @@ pub(crate) struct CudaExecutable {
     /// By buffer, where each has memory of its own.
     separate: Vec<Option<Memory>>,
     recorded: Mutex<Option<Recorded>>,
+    ahead: Mutex<Ahead>,
     arena: Arc<Mutex<Arena>>,
 }
 
@@ -120,6 +122,7 @@ impl CudaExecutable {
             constants,
             separate,
             recorded: Mutex::default(),
+            ahead: Mutex::default(),
             arena,
         })
     }
@@ -189,7 +192,24 @@ impl CudaExecutable {
         by_scope.into_iter().collect()
     }
 
-    fn execute(&self, store: &mut dyn Store, inputs: &Feeds, see: Option<See<'_>>) -> Result<Outputs> {
+    /// Of each argument that is an input its numbers, as they stand in memory.
+    ///
+    /// # Errors
+    /// [`EngineError::MissingInput`], [`EngineError::WrongType`].
+    fn numbers(&self, inputs: &Feeds) -> Result<Vec<Option<Vec<u8>>>> {
+        let numbers = self.arguments.iter().map(|(argument, ty)| {
+            if argument.role != Role::Input {
+                return Ok(None);
+            }
+            let given = inputs
+                .get(&argument.name)
+                .ok_or_else(|| EngineError::MissingInput { name: argument.name.clone(), expected: ty.clone() })?;
+            checked(&argument.name, given, ty).map(Some)
+        });
+        numbers.collect()
+    }
+
+    fn execute(&self, store: &mut dyn Store, inputs: &Feeds, mut how: How<'_>) -> Result<Outputs> {
         let Some(store) = store.as_any_mut().downcast_mut::<CudaStore>() else {
             return Err(EngineError::Unsupported("this store belongs to another engine, not to cuda".to_owned()));
         };
@@ -197,24 +217,28 @@ impl CudaExecutable {
             return Err(refused(&error));
         }
         // Everything that can be wrong is seen before anything is uploaded.
-        let (mut arguments, mut uploads) = (vec![], vec![]);
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = ahead.take(how.shared());
+        // What waits has been looked at.
+        let numbers = if waits { vec![None; self.arguments.len()] } else { self.numbers(inputs)? };
+        let mut arguments = vec![];
         for ((argument, ty), input) in self.arguments.iter().zip(&self.inputs) {
-            let Some(memory) = input else {
-                arguments.push(store.place(&argument.name, ty)?);
-                continue;
-            };
-            let given = inputs
-                .get(&argument.name)
-                .ok_or_else(|| EngineError::MissingInput { name: argument.name.clone(), expected: ty.clone() })?;
-            uploads.push((memory.address, checked(&argument.name, given, ty)?));
-            arguments.push(memory.address);
+            arguments.push(match input {
+                Some(memory) => memory.address,
+                None => store.place(&argument.name, ty)?,
+            });
         }
         let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
         let refuse = |error: DeviceError| refused(&error);
         let block = arena.at_least(&self.device, self.arena_bytes).map_err(|error| self.does_not_fit(&error, store))?;
         let addresses = self.addresses(block, &arguments);
-        for (to, numbers) in uploads {
-            self.device.upload(to, &numbers).map_err(refuse)?;
+        for (i, memory) in self.inputs.iter().enumerate() {
+            match (memory, &numbers[i], ahead.place(i)) {
+                (Some(memory), Some(numbers), _) => self.device.upload(memory.address, numbers),
+                (Some(memory), None, Some(from)) => self.device.fetch(from, memory.address, memory.bytes),
+                _ => Ok(()),
+            }
+            .map_err(refuse)?;
         }
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         let recorded = match recorded.take().filter(|r| r.addresses == addresses) {
@@ -226,12 +250,21 @@ impl CudaExecutable {
                 recorded.insert(Recorded { addresses, recording })
             }
         };
-        match see {
-            Some(see) => {
+        match &mut how {
+            How::Plain => recorded.recording.replay().map_err(refuse)?,
+            How::Timed(see) => {
                 let mut show = |i: usize, time: Duration| see(&self.plan.steps[i].call, time);
                 recorded.recording.replay_timed(&mut show).map_err(refuse)?;
             }
-            None => recorded.recording.replay().map_err(refuse)?,
+            How::Ahead(_, next) => {
+                recorded.recording.replay().map_err(refuse)?;
+                // What cannot be brought now is uploaded by its own step, which says what is wrong.
+                if let Some(next) = next()
+                    && let Ok(numbers) = self.numbers(&next)
+                {
+                    let _ = ahead.stage(&self.device, next, &numbers);
+                }
+            }
         }
         let outputs = self.outputs.iter().zip(&self.plan.outputs).map(|((name, ty), &buffer)| {
             let Plan { buffers, .. } = &self.plan;
@@ -239,12 +272,41 @@ impl CudaExecutable {
             self.device.download(recorded.addresses[buffer], &mut numbers).map_err(refuse)?;
             Ok((name.clone(), Tensor { shape: ty.shape.clone(), data: data(buffers[buffer].element, &numbers) }))
         });
-        outputs.collect()
+        outputs.collect::<Result<Outputs>>().map(|outputs| self.judged(outputs))
+    }
+
+    /// Outputs of a step that updated nothing: those that come of updates are NaN, since there were none.
+    fn judged(&self, mut outputs: Outputs) -> Outputs {
+        let name = |&i: &usize| &self.outputs[i].0;
+        let odd = |i: &usize| outputs.get(name(i)).and_then(Tensor::item).is_some_and(|number| !number.is_finite());
+        if self.plan.guard.looked.iter().any(odd) {
+            for i in &self.plan.guard.later {
+                if let Some(Tensor { data: Data::F32(numbers), .. }) = outputs.get_mut(name(i)) {
+                    numbers.fill(f32::NAN);
+                }
+            }
+        }
+        outputs
     }
 }
 
-/// Who is shown each call and its time.
-type See<'a> = &'a mut dyn FnMut(&Call, Duration);
+/// How a step is run.
+enum How<'a> {
+    Plain,
+    /// Each call and its time is shown.
+    Timed(&'a mut dyn FnMut(&Call, Duration)),
+    /// These are the inputs, and the next step's may be asked for.
+    Ahead(&'a Arc<Feeds>, &'a mut dyn FnMut() -> Option<Arc<Feeds>>),
+}
+
+impl How<'_> {
+    fn shared(&self) -> Option<&Arc<Feeds>> {
+        match self {
+            How::Ahead(inputs, _) => Some(inputs),
+            How::Plain | How::Timed(_) => None,
+        }
+    }
+}
 
 /// An input's numbers as they stand in memory.
 fn checked(name: &str, given: &Tensor, expected: &TensorType) -> Result<Vec<u8>> {
@@ -270,7 +332,16 @@ fn places(plan: &Plan) -> (Vec<Option<usize>>, usize) {
 
 impl Executable for CudaExecutable {
     fn run(&self, store: &mut dyn Store, inputs: &Feeds) -> Result<Outputs> {
-        self.execute(store, inputs, None)
+        self.execute(store, inputs, How::Plain)
+    }
+
+    fn run_ahead(
+        &self,
+        store: &mut dyn Store,
+        inputs: &Arc<Feeds>,
+        next: &mut dyn FnMut() -> Option<Arc<Feeds>>,
+    ) -> Result<Outputs> {
+        self.execute(store, inputs, How::Ahead(inputs, next))
     }
 
     fn run_timed(
@@ -279,7 +350,11 @@ impl Executable for CudaExecutable {
         inputs: &Feeds,
         see: &mut dyn FnMut(&Call, Duration),
     ) -> Result<Outputs> {
-        self.execute(store, inputs, Some(see))
+        self.execute(store, inputs, How::Timed(see))
+    }
+
+    fn stops_when_not_finite(&self, output: &str) -> bool {
+        self.plan.guard.looked.iter().any(|&i| self.outputs[i].0 == output)
     }
 
     fn summary(&self) -> Option<Summary> {

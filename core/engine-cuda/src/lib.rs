@@ -7,6 +7,7 @@
 //! What holds for every run: the same bits on the same kind of card; nothing is asked of the device while a step runs, which is one
 //! recorded graph; a failed run leaves the store as it was, unless the device is lost.
 
+mod ahead;
 pub mod cuda;
 pub mod device;
 mod element;
@@ -96,6 +97,15 @@ pub fn can_switch_off(name: &str) -> bool {
 /// Those of [`Engine::compile`].
 pub fn units(graph: &Graph, options: &Options) -> Result<Vec<Unit>> {
     Ok(executable::plan(graph, options)?.units)
+}
+
+/// The outputs that a step of a graph looks at before it updates anything: see [`Executable::stops_when_not_finite`].
+///
+/// # Errors
+/// Those of [`Engine::compile`].
+pub fn guarded(graph: &Graph, options: &Options) -> Result<Vec<String>> {
+    let plan = executable::plan(graph, options)?;
+    Ok(plan.guard.looked.iter().map(|&i| graph.outputs[i].0.clone()).collect())
 }
 
 /// The engine that users call `cuda`.

@@ -45,6 +45,15 @@ pub(crate) struct Step {
     pub call: Call,
 }
 
+/// Outputs by what a step knows of them before it writes to the store.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Guard {
+    /// Scalars that must be finite, or nothing is written.
+    pub looked: Vec<usize>,
+    /// Those that are computed afterwards.
+    pub later: Vec<usize>,
+}
+
 /// A whole step.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -54,5 +63,6 @@ pub(crate) struct Plan {
     pub steps: Vec<Step>,
     /// Where each output of the graph stands, dense, in the element of its type.
     pub outputs: Vec<BufferId>,
+    pub guard: Guard,
     pub units: Vec<Unit>,
 }

@@ -53,6 +53,8 @@ struct Side {
     view: View,
     index: Index,
     register: Register,
+    /// Whether it is written only in a step that may update the store.
+    held: bool,
 }
 
 /// How the place of element i is found.
@@ -201,13 +203,13 @@ impl Program {
         }
         let register = self.next(ty);
         let index = Index::of(&view, view.elements(), true);
-        self.inputs.push(Side { buffer, element, view, index, register });
+        self.inputs.push(Side { buffer, element, view, index, register, held: false });
         register
     }
 
     pub(crate) fn output(&mut self, register: Register, buffer: BufferId, element: Element, view: View) {
         let index = Index::of(&view, view.elements(), true);
-        self.outputs.push(Side { buffer, element, view, index, register });
+        self.outputs.push(Side { buffer, element, view, index, register, held: false });
     }
 
     pub(crate) fn inputs(&self) -> impl Iterator<Item = (BufferId, Element)> {
@@ -216,6 +218,16 @@ impl Program {
 
     pub(crate) fn outputs(&self) -> impl Iterator<Item = (BufferId, Element)> {
         self.outputs.iter().map(|s| (s.buffer, s.element))
+    }
+
+    /// Buffers that are written only in a step that may update the store: the kernel's last parameter says whether it may.
+    pub(crate) fn hold(&mut self, stored: impl Fn(BufferId) -> bool) {
+        self.outputs.iter_mut().for_each(|side| side.held = stored(side.buffer));
+    }
+
+    /// Whether there is any such buffer.
+    pub(crate) fn holds(&self) -> bool {
+        self.outputs.iter().any(|side| side.held)
     }
 
     /// How a buffer is read.
@@ -271,6 +283,7 @@ impl Program {
         }
         for (i, side) in self.outputs.iter().enumerate() {
             let place = side.index.place(&table(side), wide);
+            stores.push_str(if side.held { "    if (*stopped == 0)\n    " } else { "" });
             let _ = match by_four {
                 true => writeln!(stores, "    put4(b{i} + ({place}), w{i});"),
                 false => writeln!(stores, "    put(b{i} + ({place}), {});", side.register),
@@ -278,6 +291,7 @@ impl Program {
         }
         head.extend((0..tables).map(|i| format!("const int* t{i}")));
         head.extend(self.outputs.iter().enumerate().map(|(i, side)| format!("{}* b{i}", side.element.c())));
+        head.extend(self.holds().then(|| "const int* stopped".to_owned()));
         let count = if wide { "u64" } else { "u32" };
         let mut text = format!("({}) {{\n", head.join(", "));
         let _ = writeln!(text, "    {count} at = ({count})blockIdx.x * 256 + threadIdx.x;");

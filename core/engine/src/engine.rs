@@ -116,6 +116,23 @@ pub trait Executable: Send {
     /// [`EngineError::MissingInput`], [`EngineError::WrongType`], [`EngineError::MissingState`]; the store is then unchanged.
     fn run(&self, store: &mut dyn Store, inputs: &Feeds) -> Result<Outputs>;
 
+    /// As [`Executable::run`], of steps that follow each other. `next` gives what the step after this one will be given, if it is known by
+    /// then. An engine that computes beside the host asks for it once, while the step runs, and brings it to its device meanwhile; it is
+    /// found there if that step is given the same `Arc`. Results are the same bits whatever is asked and given.
+    ///
+    /// `next` may wait, but not for anything of this engine, which is busy.
+    ///
+    /// # Errors
+    /// Those of `run`; never for what is wrong with what comes next, which its own step says.
+    fn run_ahead(
+        &self,
+        store: &mut dyn Store,
+        inputs: &Arc<Feeds>,
+        _next: &mut dyn FnMut() -> Option<Arc<Feeds>>,
+    ) -> Result<Outputs> {
+        self.run(store, inputs)
+    }
+
     /// As [`Executable::run`]; each kernel call is shown with the time it took.
     ///
     /// # Errors
@@ -129,8 +146,8 @@ pub trait Executable: Send {
         Err(EngineError::Unsupported("this engine does not tell its kernel calls apart".to_owned()))
     }
 
-    /// Whether a step ends before its first update when this output, a float scalar, is not finite: the store is then as it was, and
-    /// what had not been computed is NaN. Lets an engine that updates in place say what went wrong.
+    /// Whether a step updates nothing when this output, a float scalar, is not finite: the store is then as it was, and outputs that
+    /// were to be computed after the decision are NaN. Lets an engine that updates in place say what went wrong.
     fn stops_when_not_finite(&self, _output: &str) -> bool {
         false
     }

@@ -29,7 +29,9 @@ pub use metrics::{ClassMetrics, Confusion, Metrics, MetricsError, Tally};
 pub use schedule::factor;
 pub use significance::{McNemar, mcnemar, wilson};
 pub use stopping::{Best, Selection, Verdict};
-pub use trainer::{EpochEnd, Observer, Pace, Position, StepReport, Stepper, TrainError, rng_key, train_epoch};
+pub use trainer::{
+    BatchError, Batches, EpochEnd, Observer, Pace, Position, StepReport, Stepper, TrainError, rng_key, train_epoch,
+};
 pub use weights::{
     Metadata, Mismatch, Tensors, WeightsError, compare, place, read_safetensors, read_safetensors_with_metadata,
     write_safetensors,

@@ -2,7 +2,10 @@
 
 use std::{
     error::Error,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use fer_engine::{Engine, EngineError, Executable, Feeds, Outputs, Store, Summary, Tensor};
@@ -21,7 +24,7 @@ pub enum TrainError {
     Engine(#[from] EngineError),
     /// The loader failed.
     #[error("no batch for epoch {}, step {}: {source}", epoch + 1, step + 1)]
-    Batch { epoch: usize, step: usize, source: Box<dyn Error + Send + Sync> },
+    Batch { epoch: usize, step: usize, source: BatchError },
     /// Training has diverged. The store is no longer worth saving: go back to a checkpoint.
     #[error(
         "{what} is {value} in epoch {}, step {}: training has diverged; try a lower learning rate, a longer warm-up, or clipping", epoch + 1, step + 1
@@ -120,11 +123,48 @@ impl Compiled {
         Ok(Compiled { executable: engine.compile(graph)?, inputs })
     }
 
-    /// Adds an input if the graph has it: a model without dropout has no `rng`.
-    fn feed(&self, feeds: &mut Feeds, name: &str, value: impl FnOnce() -> Tensor) {
+    /// Adds an input if the graph has it: a model without dropout has no `rng`. Feeds that have it already stay the same `Arc`.
+    fn feed(&self, feeds: &mut Arc<Feeds>, name: &str, value: impl FnOnce() -> Tensor) {
         if self.inputs.iter().any(|known| known == name) {
-            feeds.insert(name.to_owned(), value());
+            let value = value();
+            if feeds.get(name) != Some(&value) {
+                Arc::make_mut(feeds).insert(name.to_owned(), value);
+            }
         }
+    }
+
+    /// Adds what the schedule says of an optimiser step.
+    fn feed_rates(&self, feeds: &mut Arc<Feeds>, pace: &Pace, global_step: u64) {
+        self.feed(feeds, "learning_rate", || Tensor::scalar(pace.learning_rate_at(global_step)));
+        self.feed(feeds, "step", || Tensor::scalar((global_step + 1) as f64));
+    }
+}
+
+/// Why there is no batch.
+pub type BatchError = Box<dyn Error + Send + Sync>;
+
+/// An epoch's batches in their order, one of which may have been taken ahead of its step. It is kept here, so that whoever goes on after a
+/// stop finds all that are left.
+pub struct Batches<'b> {
+    source: Box<dyn Iterator<Item = Result<Feeds, BatchError>> + 'b>,
+    ahead: Option<Result<Arc<Feeds>, BatchError>>,
+}
+
+impl<'b> Batches<'b> {
+    pub fn new(source: impl Iterator<Item = Result<Feeds, BatchError>> + 'b) -> Batches<'b> {
+        Batches { source: Box::new(source.fuse()), ahead: None }
+    }
+
+    fn next(&mut self) -> Option<Result<Arc<Feeds>, BatchError>> {
+        self.ahead.take().or_else(|| self.source.next().map(|batch| batch.map(Arc::new)))
+    }
+
+    /// The batch that comes next, without taking it; one that could not be loaded is told when its turn comes.
+    fn peek(&mut self, prepare: impl FnOnce(&mut Arc<Feeds>)) -> Option<Arc<Feeds>> {
+        self.ahead = self.next();
+        let feeds = self.ahead.as_mut()?.as_mut().ok()?;
+        prepare(feeds);
+        Some(feeds.clone())
     }
 }
 
@@ -166,7 +206,7 @@ impl Stepper {
     fn step(
         &self,
         store: &mut dyn Store,
-        batches: &mut dyn Iterator<Item = Result<Feeds, Box<dyn Error + Send + Sync>>>,
+        batches: &mut Batches<'_>,
         pace: &Pace,
         position: Position,
         observer: &mut dyn Observer,
@@ -176,24 +216,23 @@ impl Stepper {
         let finite = |what, value: f64| {
             if value.is_finite() { Ok(value) } else { Err(TrainError::NotFinite { what, value, epoch, step }) }
         };
-        let rates = |compiled: &Compiled, feeds: &mut Feeds| {
-            compiled.feed(feeds, "learning_rate", || Tensor::scalar(learning_rate));
-            compiled.feed(feeds, "step", || Tensor::scalar((global_step + 1) as f64));
-        };
         let (mut loss, mut count, mut norm) = (0.0, 0, None);
-        for batch in batches.take(self.every) {
+        while count < self.every {
+            let Some(batch) = batches.next() else { break };
             let mut feeds = batch.map_err(|source| TrainError::Batch { epoch, step, source })?;
-            rates(&self.batch, &mut feeds);
-            // Every micro-batch draws its own random numbers.
-            let draw = global_step.wrapping_mul(self.every as u64).wrapping_add(count);
-            self.batch.feed(&mut feeds, "rng", || rng_key(pace.seed, draw));
+            self.prepare(&mut feeds, pace, global_step, count);
+            let after = if count + 1 < self.every { (global_step, count + 1) } else { (global_step + 1, 0) };
+            let mut next = || batches.peek(|feeds| self.prepare(feeds, pace, after.0, after.1));
             let before = store.snapshot();
-            let outputs = self.batch.executable.run(store, &feeds)?;
+            let outputs = self.batch.executable.run_ahead(store, &feeds, &mut next)?;
             observer.on_batch(&feeds, &outputs);
             let value = scalar(&outputs, LOSS)?;
             norm = outputs.get(GRADIENT_NORM).and_then(Tensor::item);
-            if !value.is_finite() || norm.is_some_and(|n| !n.is_finite()) {
-                let stopped = self.batch.executable.stops_when_not_finite(LOSS) && !value.is_finite();
+            let odd =
+                [(LOSS, Some(value)), (GRADIENT_NORM, norm)].map(|(name, v)| (name, v.is_some_and(|v| !v.is_finite())));
+            if odd.iter().any(|&(_, odd)| odd) {
+                // The store is as it was before the step if any of them has kept it so.
+                let stopped = odd.iter().any(|&(name, odd)| odd && self.batch.executable.stops_when_not_finite(name));
                 observer.on_diverged(&feeds, if stopped { Some(&*store) } else { before.as_deref() });
             }
             loss += finite("the loss", value)?;
@@ -203,14 +242,22 @@ impl Stepper {
             return Ok(None);
         }
         if let Some(apply) = &self.apply {
-            let mut feeds = Feeds::new();
-            rates(apply, &mut feeds);
+            let mut feeds = Arc::default();
+            apply.feed_rates(&mut feeds, pace, global_step);
             apply.feed(&mut feeds, MICRO_BATCHES, || Tensor::scalar(count as f64));
             norm = Some(scalar(&apply.executable.run(store, &feeds)?, GRADIENT_NORM)?);
         }
         let gradient_norm = finite("the gradient's norm", norm.ok_or(TrainError::MissingOutput(GRADIENT_NORM))?)?;
         let loss = loss / count as f64;
-        Ok(Some(StepReport { position, learning_rate, loss, gradient_norm, micro_batches: count as usize }))
+        Ok(Some(StepReport { position, learning_rate, loss, gradient_norm, micro_batches: count }))
+    }
+
+    /// Adds what a batch graph is given beside a batch.
+    fn prepare(&self, feeds: &mut Arc<Feeds>, pace: &Pace, global_step: u64, micro_batch: usize) {
+        self.batch.feed_rates(feeds, pace, global_step);
+        // Every micro-batch draws its own random numbers.
+        let draw = global_step.wrapping_mul(self.every as u64).wrapping_add(micro_batch as u64);
+        self.batch.feed(feeds, "rng", || rng_key(pace.seed, draw));
     }
 }
 
@@ -228,7 +275,7 @@ fn scalar(outputs: &Outputs, name: &'static str) -> Result<f64, TrainError> {
 pub fn train_epoch(
     stepper: &Stepper,
     store: &mut dyn Store,
-    batches: &mut dyn Iterator<Item = Result<Feeds, Box<dyn Error + Send + Sync>>>,
+    batches: &mut Batches<'_>,
     pace: &Pace,
     start: Position,
     stop: &AtomicBool,

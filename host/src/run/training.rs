@@ -1,7 +1,6 @@
 //! Trains: owns epochs, checkpoints, the choice of the best epoch, and the results.
 
 use std::{
-    error::Error,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -16,7 +15,9 @@ use fer_data::{
     sampler::{batches, epoch_order},
 };
 use fer_engine::{Engine, Store};
-use fer_train::{EpochEnd, LineLog, Pace, Position, Step, Stepper, TrainError, initialise, train_epoch};
+use fer_train::{
+    BatchError, Batches, EpochEnd, LineLog, Pace, Position, Step, Stepper, TrainError, initialise, train_epoch,
+};
 use serde_json::json;
 
 use super::{
@@ -256,8 +257,10 @@ impl Run<'_> {
             skip: (state.position.step_in_epoch * stepper.every()).min(parts.len()),
         };
         let classes = self.material.dataset.classes.len();
-        let mut incoming = Loader::start(self.material.train.clone(), &parts, loader)?
-            .map(|b| b.map(|b| feeds(b, classes)).map_err(|e| Box::new(e) as Box<dyn Error + Send + Sync>));
+        let loaded = Loader::start(self.material.train.clone(), &parts, loader)?;
+        let mut incoming = Batches::new(
+            loaded.map(|batch| batch.map(|batch| feeds(batch, classes)).map_err(|error| Box::new(error) as BatchError)),
+        );
         // Checkpoints within an epoch: train up to the next one, save, go on.
         let every = experiment.checkpoint_every.unwrap_or(usize::MAX);
         let epochs = (epoch, self.material.epochs);

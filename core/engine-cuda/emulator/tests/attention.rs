@@ -255,13 +255,50 @@ fn a_second_run_gives_the_same_bits() {
     assert_eq!(run(&emulated(Precision::Bf16), &graph), run(&emulated(Precision::Bf16), &graph));
 }
 
+/// Instances of kernels that a graph is made of.
+fn instances(graph: &Graph, precision: Precision) -> Vec<String> {
+    let options = Options { precision, smallest_rounded: 0, ..Options::default() };
+    let units = fer_engine_cuda::units(graph, &options).unwrap();
+    let lines = units.iter().filter(|unit| *unit.name == *"attention").flat_map(|unit| unit.source.lines());
+    lines.filter(|line| line.contains("ATTENTION_") && !line.starts_with("#define")).map(str::to_owned).collect()
+}
+
 /// Which kernels a layer is made of.
 fn kernels(case: Case, precision: Precision) -> Vec<String> {
-    let options = Options { precision, smallest_rounded: 0, ..Options::default() };
-    let units = fer_engine_cuda::units(&layer(case), &options).unwrap();
-    let lines = units.iter().filter(|unit| *unit.name == *"attention").flat_map(|unit| unit.source.lines());
-    let instances = lines.filter(|line| line.contains("ATTENTION_") && !line.starts_with("#define"));
+    let instances = instances(&layer(case), precision).into_iter();
     instances.filter_map(|line| Some(line.split_once('(')?.0.to_owned())).collect()
+}
+
+/// Gradients of long rows go over the keys once where the result left them the sums of its rows, and without it find those themselves.
+#[test]
+fn gradients_use_what_the_result_left_and_do_without_it() {
+    for case in [IMAGE, BIASED_IMAGE] {
+        let whole = layer(case);
+        let mut alone = whole.clone();
+        alone.outputs.retain(|(name, _)| name != "result");
+        for (graph, result) in [(&whole, "bf16"), (&alone, "None")] {
+            let instances = instances(graph, Precision::Bf16);
+            let arguments = |kernel: &str| {
+                let line = instances.iter().find(|line| line.starts_with(kernel))?;
+                Some(line.trim_end_matches(')').split(", ").map(str::to_owned).collect::<Vec<_>>())
+            };
+            assert_eq!(arguments("ATTENTION_QUERY_GRADIENT").map(|a| a[3].clone()).as_deref(), Some(result));
+            let kept = arguments("ATTENTION_FORWARD").and_then(|a| a.last().cloned());
+            assert_eq!(kept.as_deref(), (result != "None").then_some("true"));
+        }
+        let exact = run(&DfdxEngine::new(fer_engine::Precision::F64), &whole);
+        for (name, ours) in run(&emulated(Precision::Bf16), &alone) {
+            let largest = exact[&name].iter().fold(0.0f64, |top, x| top.max(x.abs()));
+            let off = ours.iter().zip(&exact[&name]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(off <= ROUNDED * largest, "{case:?}: {name} is off by {off}, its largest is {largest}");
+        }
+    }
+    // Small windows have all of a row at hand.
+    let windows = instances(&layer(WINDOWS), Precision::Bf16);
+    assert!(
+        windows.iter().any(|line| line.starts_with("ATTENTION_FORWARD") && line.ends_with("false)")),
+        "{windows:?}"
+    );
 }
 
 #[test]

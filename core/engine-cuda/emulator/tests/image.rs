@@ -210,6 +210,35 @@ fn odd_cotangents_stay_where_they_are() {
     }
 }
 
+/// A cotangent that is huge in one plane costs no other plane a digit: each is what it is alone.
+#[test]
+fn a_huge_cotangent_stays_in_its_plane() {
+    let (images, channels, size) = (2, 3, [9, 8]);
+    let graph = sampling(["plain x", "plain given"], [images, channels, size[0], size[1]], [7, 10], false);
+    let plain: Vec<f64> = numbers(images * channels * 70, 4);
+    let mut given = plain.clone();
+    for number in &mut given[2 * 70..3 * 70] {
+        *number *= 2f64.powi(100);
+    }
+    let gradient = |given: Vec<f64>| {
+        let name = "gradient of x";
+        let fed = [("plain given", given)];
+        let exact = run(&DfdxEngine::new(fer_engine::Precision::F64), &graph, &fed).remove(name).unwrap();
+        (run(&emulated(Precision::F32), &graph, &fed).remove(name).unwrap(), exact)
+    };
+    let ((huge, exact), (alone, _)) = (gradient(given), gradient(plain));
+    let area = size[0] * size[1];
+    for (plane, ((huge, alone), exact)) in huge.chunks(area).zip(alone.chunks(area)).zip(exact.chunks(area)).enumerate()
+    {
+        if plane != 2 {
+            assert_eq!(huge, alone, "plane {plane}");
+        }
+        let largest = exact.iter().fold(0.0f64, |top, x| top.max(x.abs()));
+        let off = huge.iter().zip(exact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(largest > 0.5 && off <= PLACED * largest, "plane {plane} is off by {off}, its largest is {largest}");
+    }
+}
+
 fn pooling(
     [x, given]: [&str; 2],
     from: [usize; 4],

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use fer_cuda_emulator::EmulatedDevice;
-use fer_engine::{Engine, EngineError, Executable, Feeds, Precision as Floats, Store, Tensor};
+use fer_engine::{Data, Engine, EngineError, Executable, Feeds, Precision as Floats, Store, Tensor};
 use fer_engine_cuda::{CudaEngine, Options, Precision};
 use fer_engine_dfdx::DfdxEngine;
-use fer_graph::{Builder, Graph, Init, Role, TensorType, Value, ops::AdamConstants};
+use fer_graph::{Builder, DType, Graph, Init, Role, TensorType, Value, ops::AdamConstants};
 
 fn engine(device: EmulatedDevice, precision: Precision, no_fuse: &[&str]) -> CudaEngine {
     let no_fuse = no_fuse.iter().map(|&op| op.to_owned()).collect();
@@ -172,6 +172,133 @@ fn updates_take_effect_at_the_end() {
     assert_eq!(outputs["old"].to_f64(), [1.0, 2.0, 3.0]);
     assert_eq!(store.read("a").unwrap().to_f64(), [4.0, 5.0, 6.0]);
     assert_eq!(store.read("b").unwrap().to_f64(), [1.0, 2.0, 3.0]);
+}
+
+/// A loss that is no number leaves the store bit for bit as it was, so that what led to it can be looked at; the next step goes on.
+#[test]
+fn a_loss_that_is_not_finite_changes_nothing() {
+    let graph = training_step();
+    for no_fuse in [&[][..], &["all"], &["adamw_update"]] {
+        let engine = engine(EmulatedDevice::new(), Precision::F32, no_fuse);
+        let executable = engine.compile(&graph).unwrap();
+        assert!(executable.stops_when_not_finite("loss"), "{no_fuse:?}");
+        assert!(!executable.stops_when_not_finite("another"));
+        let mut store = prepare(&engine, &graph);
+        executable.run(store.as_mut(), &feeds(1)).unwrap();
+        let before = entries(store.as_ref());
+        for odd in [f64::INFINITY, f64::NAN] {
+            let mut poisoned = feeds(2);
+            poisoned.insert("x".into(), Tensor::f64([2, 4, 8, 16], vec![odd; 1024]));
+            let loss = executable.run(store.as_mut(), &poisoned).unwrap()["loss"].item();
+            assert!(loss.is_some_and(|l| !l.is_finite()), "{loss:?}");
+            assert_eq!(before, entries(store.as_ref()), "{no_fuse:?}");
+        }
+        executable.run(store.as_mut(), &feeds(2)).unwrap();
+        // As if there had been none in between.
+        assert_eq!(entries(store.as_ref()), train(&engine, 2).1, "{no_fuse:?}");
+    }
+}
+
+/// Everything that a store may hold and a step may do to it: running statistics, a sum in place, an average of what has just been updated,
+/// a fill, numbers of other types, and outputs that are made of new values.
+fn states() -> Graph {
+    let b = Builder::new("states");
+    let x = b.input("x", TensorType::float([4, 3, 2, 2])).unwrap();
+    let count = b.input("count", TensorType::new(DType::I32, [5])).unwrap();
+    let state = |name: &str| b.state(name, &[3], Init::Zeros).unwrap();
+    let (mean, variance, sum, average, gone) =
+        (state("mean"), state("variance"), state("sum"), state("average"), state("gone"));
+    let of_type =
+        |name: &str, dtype| b.argument(name, Role::State, TensorType::new(dtype, [5]), Some(Init::Zeros)).unwrap();
+    let (steps, bytes, flags) =
+        (of_type("steps", DType::I32), of_type("bytes", DType::U8), of_type("flags", DType::Bool));
+    let (weight, bias) = (b.full(&[3], 1.0).unwrap(), b.full(&[3], 0.5).unwrap());
+    let [y, new_mean, new_variance] = b.batch_norm_training([x, weight, bias, mean, variance], 1e-5, 0.1).unwrap();
+    b.output("loss", b.mean(b.multiply(y, x).unwrap(), &[0, 1, 2, 3]).unwrap());
+    b.update(mean, new_mean).unwrap();
+    b.update(variance, new_variance).unwrap();
+    let new = b.add(sum, b.reduce_sum(x, &[0, 2, 3]).unwrap()).unwrap();
+    b.update(sum, new).unwrap();
+    b.update(average, b.mix(average, new, 0.5).unwrap()).unwrap();
+    b.update(gone, b.full(&[3], 7.0).unwrap()).unwrap();
+    b.update(steps, b.add(steps, count).unwrap()).unwrap();
+    b.update(bytes, b.convert(count, DType::U8).unwrap()).unwrap();
+    b.update(flags, b.convert(count, DType::Bool).unwrap()).unwrap();
+    b.output("late", b.reduce_sum(b.multiply(new, new).unwrap(), &[0]).unwrap());
+    b.finish()
+}
+
+#[test]
+fn states_of_every_kind_are_updated_or_left_together() {
+    let graph = states();
+    for no_fuse in [&[][..], &["all"]] {
+        let ours = engine(EmulatedDevice::new(), Precision::F32, no_fuse);
+        let theirs = DfdxEngine::new(Floats::F64);
+        let good = Feeds::from([
+            ("x".into(), Tensor::f64([4, 3, 2, 2], numbers(48, 5))),
+            ("count".into(), Tensor::i32([5], vec![3, 0, -1, 200, 7])),
+        ]);
+        let mut odd = good.clone();
+        odd.insert("x".into(), Tensor::f64([4, 3, 2, 2], vec![f64::NEG_INFINITY; 48]));
+        let fill = |store: &mut dyn Store| {
+            for (i, a) in graph.arguments.iter().filter(|a| a.role == Role::State).enumerate() {
+                let value = match graph.ty(a.value).dtype {
+                    DType::I32 => Tensor::i32([5], vec![i as i32; 5]),
+                    DType::U8 => Tensor::u8([5], vec![i as u8; 5]),
+                    DType::Bool => Tensor::new([5], Data::Bool(vec![true; 5])),
+                    _ => Tensor::f64([3], vec![i as f64; 3]),
+                };
+                store.write(&a.name, &value);
+            }
+        };
+        let (mut store, mut truth) = (ours.store(), theirs.store());
+        fill(store.as_mut());
+        fill(truth.as_mut());
+        let executable = ours.compile(&graph).unwrap();
+        // Taken apart, the norm moves its statistics before the loss is there.
+        let promised = executable.stops_when_not_finite("loss");
+        assert_eq!(promised, no_fuse.is_empty());
+        assert!(!executable.stops_when_not_finite("late"));
+        let reference = theirs.compile(&graph).unwrap();
+        for _ in 0..2 {
+            if promised {
+                let before = entries(store.as_ref());
+                let outputs = executable.run(store.as_mut(), &odd).unwrap();
+                assert_eq!(before, entries(store.as_ref()));
+                assert!(outputs["late"].item().is_some_and(f64::is_nan), "{:?}", outputs["late"]);
+            }
+            let (a, b) = (
+                executable.run(store.as_mut(), &good).unwrap()["late"].item().unwrap(),
+                reference.run(truth.as_mut(), &good).unwrap()["late"].item().unwrap(),
+            );
+            // f32 against f64, of a few sums of numbers about 1.
+            assert!((a - b).abs() <= 1e-5 * b.abs(), "{a} and {b}");
+            for ((name, ours), (_, theirs)) in entries(store.as_ref()).iter().zip(entries(truth.as_ref())) {
+                for (a, b) in ours.iter().zip(theirs) {
+                    assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{no_fuse:?}: {name}: {a} and {b}");
+                }
+            }
+        }
+    }
+}
+
+/// Where a state is updated before the loss is there, the engine does not promise what it cannot keep.
+#[test]
+fn a_state_that_moves_before_the_loss_is_no_secret() {
+    let b = Builder::new("early");
+    let x = b.input("x", TensorType::float([3])).unwrap();
+    let state = b.state("state", &[3], Init::Zeros).unwrap();
+    let moved = b.add(state, x).unwrap();
+    b.update(state, moved).unwrap();
+    b.output("loss", b.reduce_sum(b.exponential(moved).unwrap(), &[0]).unwrap());
+    let engine = engine(EmulatedDevice::new(), Precision::F32, &[]);
+    let mut store = engine.store();
+    store.write("state", &Tensor::f64([3], vec![1.0; 3]));
+    let executable = engine.compile(&b.finish()).unwrap();
+    let feeds = Feeds::from([("x".into(), Tensor::f64([3], vec![1000.0; 3]))]);
+    assert_eq!(executable.run(store.as_mut(), &feeds).unwrap()["loss"].item(), Some(f64::INFINITY));
+    let kept = store.read("state").unwrap().to_f64() == [1.0; 3];
+    assert_eq!(executable.stops_when_not_finite("loss"), kept);
 }
 
 /// What cannot be had is told with what is needed where, and the store is as it was.

@@ -20,6 +20,8 @@ use crate::device::{Result, Unit};
 pub struct Usage {
     pub kernel: String,
     pub registers: u32,
+    /// Bytes of shared memory, beside what a launch asks for.
+    pub shared: u32,
     /// Bytes of registers that had to go to memory.
     pub spilled: u32,
 }
@@ -38,7 +40,7 @@ pub fn usage(unit: &Unit, capability: (u32, u32)) -> std::result::Result<Vec<Usa
     Ok(read_usage(&log))
 }
 
-/// The assembler's lines: `Compiling entry function 'NAME'`, `N bytes spill stores`, `Used N registers`.
+/// The assembler's lines: `Compiling entry function 'NAME'`, `N bytes spill stores`, `Used N registers, ..., N bytes smem`.
 fn read_usage(log: &str) -> Vec<Usage> {
     let number = |line: &str, before: &str| -> Option<u32> {
         line.split(before).next()?.rsplit([' ', ',']).next()?.parse().ok()
@@ -52,7 +54,8 @@ fn read_usage(log: &str) -> Vec<Usage> {
             spilled = number(line, " bytes spill stores").unwrap_or(0);
         } else if line.contains(" registers") {
             let registers = line.split("Used ").nth(1).and_then(|rest| number(rest, " registers")).unwrap_or(0);
-            all.push(Usage { kernel: kernel.clone(), registers, spilled });
+            let shared = line.split(", ").find_map(|part| part.strip_suffix(" bytes smem")?.parse().ok()).unwrap_or(0);
+            all.push(Usage { kernel: kernel.clone(), registers, shared, spilled });
         }
     }
     all
@@ -127,8 +130,9 @@ mod tests {
             ptxas info    : Compiling entry function 'two' for 'sm_80'\n\
             \x20   16 bytes stack frame, 36 bytes spill stores, 40 bytes spill loads\n\
             ptxas info    : Used 128 registers";
-        let usage = |kernel: &str, registers, spilled| Usage { kernel: kernel.to_owned(), registers, spilled };
-        assert_eq!(read_usage(log), [usage("one", 32, 0), usage("two", 128, 36)]);
+        let usage =
+            |kernel: &str, registers, shared, spilled| Usage { kernel: kernel.to_owned(), registers, shared, spilled };
+        assert_eq!(read_usage(log), [usage("one", 32, 128, 0), usage("two", 128, 0, 36)]);
     }
 
     fn unit(name: &str, source: &str) -> Unit {

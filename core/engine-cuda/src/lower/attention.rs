@@ -5,7 +5,7 @@ mod runs;
 
 use std::ops::RangeInclusive;
 
-use fer_graph::Node;
+use fer_graph::{Node, Value};
 use fer_plan::View;
 
 use self::{matrices::Matrices, runs::Runs};
@@ -19,6 +19,21 @@ struct Shape {
     keys: usize,
     width: usize,
     value_width: usize,
+}
+
+impl Shape {
+    /// Whether one block computes all gradients of a matrix, on tensor cores.
+    fn is_window(self) -> bool {
+        self.queries <= WINDOW && self.keys <= WINDOW && Tile::of(self, backward_tiles).depth <= WINDOW
+    }
+}
+
+/// What makes an attention and its adjoint ones of the same scores: its operands and its scale.
+pub(super) type Key = (Vec<Value>, u64);
+
+fn key(node: &Node) -> Key {
+    let own = node.operands.len() - usize::from(node.op.adjoint);
+    (node.operands[..own].to_vec(), node.attributes.float("scale").to_bits())
 }
 
 /// What both directions read.
@@ -58,21 +73,37 @@ impl Lowering<'_> {
             self.launch(kernel);
             return;
         }
+        let states =
+            self.is_differentiated(node, shape).then(|| self.scratch(2 * shape.count * shape.queries, Element::F32));
+        if let Some(states) = states {
+            self.states.insert(key(node), (states, node.results[0]));
+        }
         let tile = Tile::of(shape, forward_tiles);
         let (blocks, warps) = blocks(shape.queries, shape.keys);
         let one = shape.keys <= WINDOW;
         let runs = inputs.bias.as_ref().filter(|_| one && blocks == 1).map(|b| Runs::of(&b.starts, 1));
         let biases = if inputs.bias.is_some() { (16 * warps).min(shape.queries) * BIAS_ROW } else { 0 };
         let (depth, parts) = (tile.depth.to_string(), tile.parts.to_string());
-        let (one, most) = (if one { "true" } else { "false" }, if warps <= 4 { "4" } else { "7" });
+        let [one, keep] = [one, states.is_some()].map(|holds| if holds { "true" } else { "false" });
+        let most = if warps <= 4 { "4" } else { "7" };
         let kernel = self
-            .kernel(Family::Attention, "ATTENTION_FORWARD", &[bias, element, &depth, &parts, one, most])
+            .kernel(Family::Attention, "ATTENTION_FORWARD", &[bias, element, &depth, &parts, one, most, keep])
             .grid([runs.as_ref().map_or(shape.count * blocks, Runs::count), 1, 1], 32 * warps)
             .shared(4 * (tile.rows(tile.keys()) + tile.pairs(tile.keys()) + biases));
         let kernel = self.give_inputs(kernel, &inputs, &[&out]);
         let kernel = self.give(kernel, Some(&out), true);
-        let kernel = self.give_runs(kernel, runs.as_ref());
+        let kernel = self.give_runs(kernel, runs.as_ref()).write_if(states);
         self.launch(kernel);
+    }
+
+    /// Whether the gradients of the same attention follow, in passes that each want the logarithms of the rows' sums.
+    fn is_differentiated(&self, node: &Node, shape: Shape) -> bool {
+        let graph = self.graph;
+        let same = |&n: &usize| {
+            let other = &graph.nodes[n];
+            other.op.adjoint && other.op.def.name == node.op.def.name && key(other) == key(node)
+        };
+        !shape.is_window() && self.uses.readers[node.operands[0].index()].iter().any(same)
     }
 
     pub(super) fn attention_vjp(&mut self, node: &Node) {
@@ -97,10 +128,7 @@ impl Lowering<'_> {
         let mut all: Vec<&Matrices> = vec![&given];
         all.extend(results.iter().flatten());
         let tensor = self.on_tensor_cores(&inputs, &all);
-        let window = tensor
-            && shape.queries <= WINDOW
-            && shape.keys <= WINDOW
-            && Tile::of(shape, backward_tiles).depth <= WINDOW;
+        let window = tensor && shape.is_window();
         let tiles = shape.queries.div_ceil(EXACT) * shape.keys.div_ceil(EXACT);
         let runs = bias.as_ref().map(|bias| Runs::of(&bias.starts, tiles));
         let area = shape.queries * shape.keys;
@@ -109,9 +137,15 @@ impl Lowering<'_> {
         if window {
             self.window_gradients(&inputs, &given, &results, summed);
         } else {
-            let states = self.scratch(2 * shape.count * shape.queries, Element::F32);
+            let known = self.states.get(&key(node)).copied().filter(|_| tensor);
+            let known = known.map(|(states, result)| (states, self.matrices(result, shape.count)));
+            let known = known.filter(|(_, result)| self.on_tensor_cores(&inputs, &[result]));
+            let states = match &known {
+                Some((states, _)) => *states,
+                None => self.scratch(2 * shape.count * shape.queries, Element::F32),
+            };
             if tensor {
-                self.long_gradients(&inputs, &given, &results, states);
+                self.long_gradients(&inputs, &given, known.as_ref().map(|k| &k.1), &results, states);
             } else {
                 self.exact_gradients(&inputs, &given, &results, states, summed.filter(|_| tiles == 1));
             }
@@ -166,22 +200,33 @@ impl Lowering<'_> {
         self.launch(kernel);
     }
 
-    /// The gradients on tensor cores, over blocks of queries and then over blocks of keys.
-    fn long_gradients(&mut self, inputs: &Inputs, given: &Matrices, results: &[Option<Matrices>; 3], states: BufferId) {
+    /// The gradients on tensor cores, over blocks of queries and then over blocks of keys. With the result, the states have the logarithms
+    /// of its sums.
+    fn long_gradients(
+        &mut self,
+        inputs: &Inputs,
+        given: &Matrices,
+        result: Option<&Matrices>,
+        results: &[Option<Matrices>; 3],
+        states: BufferId,
+    ) {
         let shape = inputs.shape;
         let (tile, biased) = (Tile::of(shape, backward_tiles), usize::from(inputs.bias.is_some()));
         let (depth, parts) = (tile.depth.to_string(), tile.parts.to_string());
         let [dq, dk, dv] = results.each_ref().map(|m| self.c_of(m.as_ref()));
         let (bias, element) = (self.bias_c(inputs), self.c(given.buffer));
+        let out = result.map_or("None", |m| self.c(m.buffer));
         let (blocks_down, warps) = blocks(shape.queries, shape.keys);
         let biases = biased * (16 * warps).min(shape.queries) * BIAS_ROW;
         let kernel = self
-            .kernel(Family::Attention, "ATTENTION_QUERY_GRADIENT", &[bias, element, dq, &depth, &parts])
+            .kernel(Family::Attention, "ATTENTION_QUERY_GRADIENT", &[bias, element, out, dq, &depth, &parts])
             .grid([shape.count * blocks_down, 1, 1], 32 * warps)
             .shared(4 * (tile.query_pass() + biases));
         let kernel = self.give_inputs(kernel, inputs, &[given]);
         let kernel = self.give(kernel, Some(given), false);
-        let kernel = self.give(kernel, results[0].as_ref(), true).write(states);
+        let kernel = self.give(kernel, result, false);
+        let kernel = self.give(kernel, results[0].as_ref(), true);
+        let kernel = if result.is_some() { kernel.update(states) } else { kernel.write(states) };
         self.launch(kernel);
         if results[1].is_none() && results[2].is_none() {
             return;

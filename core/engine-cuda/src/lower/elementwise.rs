@@ -118,7 +118,9 @@ impl Lowering<'_> {
     }
 
     /// Launches a program.
-    pub(super) fn write(&mut self, program: Program) {
+    pub(super) fn write(&mut self, mut program: Program) {
+        program.hold(|buffer| self.is_stored(buffer));
+        let stopped = program.holds().then(|| self.stopped());
         let tables: Vec<BufferId> = program.tables().map(|t| self.table(t)).collect();
         let written = program.kernel();
         self.instances.written(Family::Elementwise, written.name.clone(), written.text);
@@ -131,6 +133,9 @@ impl Lowering<'_> {
         }
         for (output, _) in program.outputs() {
             kernel = kernel.write(output);
+        }
+        if let Some(stopped) = stopped {
+            kernel = kernel.read(stopped);
         }
         for (from, to) in program.in_place() {
             kernel = kernel.in_place(from, to);

@@ -189,22 +189,25 @@ impl Lowering<'_> {
     }
 
     fn sample_images_vjp(&mut self, sampled: &Sampled, [_, grid, g]: [BufferId; 3], to: BufferId) {
-        let (cells, cotangents) = (self.buffers[to].elements, self.buffers[g].elements);
+        let cells = self.buffers[to].elements;
+        let (planes, own) = (sampled.images * sampled.channels, sampled.points / sampled.images);
+        let area = cells / planes;
         let sums = self.scratch(2 * cells, Element::I32);
-        let largest = self.scratch(2, Element::I32);
+        let largest = self.scratch(1 + planes, Element::I32);
         let (points, i) = (sampled.points, index(sampled.points));
         let [c_grid, c_g, c_to] = [grid, g, to].map(|b| self.c(b));
 
-        let k = self.kernel(Family::Image, "SAMPLE_CLEAR", &[]).each(cells.max(2), 256);
-        self.launch(k.write(sums).write(largest).long(cells));
-        let blocks = cotangents.div_ceil(256 * 8).min(1024);
-        let k = self.kernel(Family::Image, "SAMPLE_LARGEST", &[c_g]).grid([blocks, 1, 1], 256);
-        self.launch(k.read(g).update(largest).long(cotangents));
+        let k = self.kernel(Family::Image, "SAMPLE_CLEAR", &[]).each(cells.max(1 + planes), 256);
+        self.launch(k.write(sums).write(largest).long(cells).long(planes));
+        // Eight cotangents a thread, unless the planes alone are as many blocks as keep a card busy.
+        let blocks = own.div_ceil(256 * 8).min(1024_usize.div_ceil(planes));
+        let k = self.kernel(Family::Image, "SAMPLE_LARGEST", &[c_g]).grid([planes * blocks, 1, 1], 256);
+        self.launch(k.read(g).update(largest).int(own).int(blocks));
         let k = self.kernel(Family::Image, "SAMPLE_SCATTER", &[c_grid, c_g, i]).grid(sampled.blocks(), 256);
         let k = k.read(grid).read(g).read(largest).update(sums).long(points);
         self.launch(k.words(sampled.words.clone()).int(sampled.room));
-        let k = self.kernel(Family::Image, "SAMPLE_CONVERT", &[c_to]).each(cells, 256);
-        self.launch(k.read(sums).read(largest).write(to).long(cells).int(sampled.room));
+        let k = self.kernel(Family::Image, "SAMPLE_CONVERT", &[c_to, index(cells)]).each(cells, 256);
+        self.launch(k.read(sums).read(largest).write(to).long(cells).int(area).int(sampled.room));
         let k = self.kernel(Family::Image, "SAMPLE_SPOIL", &[c_grid, c_g, c_to, i]).each(points, 256);
         let k = k.read(grid).read(g).read(largest).update(to).long(points);
         self.launch(k.words(sampled.words.clone()));
@@ -222,7 +225,7 @@ impl Lowering<'_> {
         let mut words: Vec<u32> = [channels, x[2], x[3], own, share].map(|n| n as u32).to_vec();
         words.extend(place(x[3]).into_iter().chain(place(x[2])).map(f32::to_bits));
         let room = own.next_power_of_two().ilog2() as usize + 1;
-        Sampled { channels, shares: channels.div_ceil(share), points, room, words }
+        Sampled { images: grid[0], channels, shares: channels.div_ceil(share), points, room, words }
     }
 }
 
@@ -253,6 +256,7 @@ struct Pool {
 
 /// What the kernels of grid_sample are given.
 struct Sampled {
+    images: usize,
     channels: usize,
     /// Threads that share a point.
     shares: usize,

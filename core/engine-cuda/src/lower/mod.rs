@@ -16,6 +16,7 @@ mod product;
 mod reduce;
 mod storage;
 mod supports;
+mod updates;
 
 use std::collections::HashMap;
 
@@ -26,7 +27,6 @@ pub(crate) use supports::{KERNELS, supports};
 
 use crate::{
     Element, Options,
-    device::Command,
     kernels::Instances,
     plan::{Buffer, BufferId, Home, Plan, Step},
     store::held,
@@ -64,6 +64,10 @@ pub(crate) struct Lowering<'g> {
     targets: HashMap<Value, (BufferId, View)>,
     /// What batch norms took of values, by epsilon: their adjoints need it again.
     moments: HashMap<(Value, u64), BufferId>,
+    /// What attentions left for their adjoints: the states of their rows, and where they are of which result.
+    states: HashMap<attention::Key, (BufferId, Value)>,
+    /// Says whether the store may be written to; see [`Lowering::stopped`].
+    stopped: Option<BufferId>,
     label: Call,
 }
 
@@ -87,6 +91,8 @@ pub(crate) fn lower(graph: &Graph, options: &Options) -> Result<Plan> {
         copies: HashMap::new(),
         targets: HashMap::new(),
         moments: HashMap::new(),
+        states: HashMap::new(),
+        stopped: None,
         label: label(""),
     };
     lowering.postpone_updates();
@@ -100,10 +106,11 @@ pub(crate) fn lower(graph: &Graph, options: &Options) -> Result<Plan> {
         }
     }
     lowering.label = label("copy");
-    let outputs = graph.outputs.iter().map(|(_, v)| lowering.leaving(*v)).collect();
+    let outputs: Vec<BufferId> = graph.outputs.iter().map(|(_, v)| lowering.leaving(*v)).collect();
     lowering.updates();
+    let guard = lowering.guard(&outputs);
     let Lowering { buffers, constants, steps, instances, .. } = lowering;
-    Ok(Plan { buffers, constants, steps, outputs, units: instances.units() })
+    Ok(Plan { buffers, constants, steps, outputs, guard, units: instances.units() })
 }
 
 enum Item {
@@ -132,41 +139,7 @@ impl Lowering<'_> {
     /// Where an output stands when all is done: what is the store's own may be updated before it is read.
     fn leaving(&mut self, value: Value) -> BufferId {
         let from = self.dense_as(value, Element::of(self.graph.ty(value).dtype));
-        match self.buffers[from].home {
-            Home::Argument(_) => self.kept(from),
-            Home::Arena | Home::Constant(_) => from,
-        }
-    }
-
-    /// A copy of a buffer.
-    fn kept(&mut self, from: BufferId) -> BufferId {
-        let kept = self.scratch(self.buffers[from].elements, self.element(from));
-        let bytes = self.buffers[from].bytes();
-        self.emit(Command::Copy { from, to: kept, bytes }, vec![from], vec![kept], vec![]);
-        kept
-    }
-
-    /// Copies to the store what was not computed in its place. An update may be another entry's old value, so all are read before any is
-    /// written.
-    fn updates(&mut self) {
-        let graph = self.graph;
-        let mut moves = vec![];
-        for (name, value) in &graph.updates {
-            let argument = graph.arguments.iter().position(|a| a.name == *name);
-            let to = self.arguments[argument.expect("a verified graph updates its arguments")];
-            let mut from = self.dense_as(*value, self.element(to));
-            if from == to {
-                continue;
-            }
-            let bytes = self.buffers[to].bytes();
-            if matches!(self.buffers[from].home, Home::Argument(_)) {
-                from = self.kept(from);
-            }
-            moves.push((from, to, bytes));
-        }
-        for (from, to, bytes) in moves {
-            self.emit(Command::Copy { from, to, bytes }, vec![from], vec![to], vec![]);
-        }
+        if self.is_stored(from) { self.kept(from) } else { from }
     }
 
     /// Everything that computes, by slot.

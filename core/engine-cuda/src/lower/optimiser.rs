@@ -117,6 +117,7 @@ impl Lowering<'_> {
             list
         };
         let [rate, step] = [4, 5].map(|i| self.dense_as(node.operands[i], Element::F32));
+        let stopped = self.stopped();
         let attributes = &node.attributes;
         let kernel = self.kernel(Family::Optimiser, "ADAMW", &[element.c()]).grid([blocks, 1, 1], 256);
         let kernel = kernel
@@ -131,7 +132,8 @@ impl Lowering<'_> {
             .double(attributes.float("beta1"))
             .double(attributes.float("beta2"))
             .float(attributes.float("epsilon") as f32)
-            .int(usize::from(attributes.flag("decoupled")));
+            .int(usize::from(attributes.flag("decoupled")))
+            .read(stopped);
         self.launch(kernel);
     }
 
