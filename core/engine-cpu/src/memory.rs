@@ -5,6 +5,8 @@ use std::{
     ptr::NonNull,
 };
 
+use fer_cpu_kernels::elementwise::Element;
+
 /// A cache line; no kernel asks for more.
 const LINE: usize = 64;
 /// A large page. Blocks of several are laid out so that the system may use such pages: fewer faults at first, fewer misses later.
@@ -89,12 +91,35 @@ fn advise(_: NonNull<u8>, _: usize) {}
 ///
 /// # Safety
 /// Every pattern of bits must be valid.
-pub(crate) unsafe trait Number: Copy {}
+pub(crate) unsafe trait Number: Copy {
+    /// Whether a buffer of such elements holds these.
+    fn is(element: Element) -> bool;
+}
+
 // SAFETY: plain numbers.
-unsafe impl Number for f32 {}
+unsafe impl Number for f32 {
+    fn is(element: Element) -> bool {
+        element == Element::F32
+    }
+}
+
 // SAFETY: plain numbers.
-unsafe impl Number for i32 {}
+unsafe impl Number for i32 {
+    fn is(element: Element) -> bool {
+        element == Element::I32
+    }
+}
+
 // SAFETY: plain numbers.
-unsafe impl Number for u16 {}
+unsafe impl Number for u16 {
+    fn is(element: Element) -> bool {
+        element == Element::Bf16
+    }
+}
+
 // SAFETY: plain numbers.
-unsafe impl Number for u8 {}
+unsafe impl Number for u8 {
+    fn is(element: Element) -> bool {
+        matches!(element, Element::U8 | Element::Bool)
+    }
+}

@@ -93,12 +93,7 @@ impl<'a> Access<'a> {
     /// The i-th buffer that is read.
     pub(crate) fn read<T: Number>(&self, i: usize) -> &'a [T] {
         let (pointer, buffer) = self.at(self.reads[i]);
-        assert_eq!(
-            size_of::<T>(),
-            buffer.element.bytes(),
-            "a buffer of {:?} is read as something else",
-            buffer.element
-        );
+        assert!(T::is(buffer.element), "a buffer of {:?} is read as something else", buffer.element);
         // SAFETY: `new`'s promises: the pointer is valid, and nobody writes to what is read.
         unsafe { std::slice::from_raw_parts(pointer.cast(), buffer.elements) }
     }
@@ -133,12 +128,7 @@ impl<'a> Access<'a> {
         assert!(i < 64 && self.taken.get() & (1 << i) == 0, "a buffer is lent twice");
         self.taken.set(self.taken.get() | (1 << i));
         let (pointer, buffer) = self.at(self.writes[i]);
-        assert_eq!(
-            size_of::<T>(),
-            buffer.element.bytes(),
-            "a buffer of {:?} is written as something else",
-            buffer.element
-        );
+        assert!(T::is(buffer.element), "a buffer of {:?} is written as something else", buffer.element);
         // SAFETY: `new`'s promises; it is lent once.
         unsafe { std::slice::from_raw_parts_mut(pointer.cast(), buffer.elements) }
     }

@@ -33,7 +33,8 @@ impl Lowering<'_> {
             let bias = self.dense(node.operands[2]);
             let y = self.output(node.results[0]);
             self.emit([x.buffer, weight, bias], [y], move |a| {
-                let (data, rows) = x.plain_rows(a.read(0));
+                let (from, rows) = x.rows();
+                let data = &a.read(0)[from..];
                 layer_norm::forward(isa, size, epsilon, data, rows, a.read(1), a.read(2), a.write_numbers(0));
             });
             return;
@@ -57,9 +58,12 @@ impl Lowering<'_> {
         }
         let residual = residual.map(|(lines, _)| lines);
         self.emit(reads, writes, move |a| {
-            let (x, x_rows) = x.plain_rows(a.read(0));
-            let (g, g_rows) = g.rows(a.numbers(2));
-            let add = residual.as_ref().map(|lines| lines.plain_rows(a.read(3)));
+            let ((x_from, x_rows), (g_from, g_rows)) = (x.rows(), g.rows());
+            let (x, g) = (&a.read(0)[x_from..], a.numbers(2).from(g_from));
+            let add = residual.as_ref().map(|lines| {
+                let (from, rows) = lines.rows();
+                (&a.read(3)[from..], rows)
+            });
             let [dx, dw, db] = [0, 1, 2].map(|i| wanted[i].map(|at| a.write(at)));
             layer_norm::backward(isa, size, epsilon, x, x_rows, a.read(1), g, g_rows, add, dx, dw, db);
         });

@@ -64,19 +64,11 @@ impl Matrix {
         Side { data, rows, along: self.along }
     }
 
-    /// Its rows, for kernels that go through them one by one.
-    pub(super) fn rows<'a>(&'a self, data: Numbers<'a>) -> (Numbers<'a>, product::Rows<'a>) {
+    /// Its rows, for kernels that go through them one by one, and the element of the buffer that they count from.
+    pub(super) fn rows(&self) -> (usize, product::Rows<'_>) {
         match &self.rows {
-            MatrixRows::Every { offset, stride } => (data.from(*offset), product::Rows::Every(*stride)),
-            MatrixRows::At(starts) => (data, product::Rows::At(starts)),
-        }
-    }
-
-    /// The same of rows that are known not to be rounded.
-    pub(super) fn plain_rows<'a>(&'a self, data: &'a [f32]) -> (&'a [f32], product::Rows<'a>) {
-        match &self.rows {
-            MatrixRows::Every { offset, stride } => (&data[*offset..], product::Rows::Every(*stride)),
-            MatrixRows::At(starts) => (data, product::Rows::At(starts)),
+            MatrixRows::Every { offset, stride } => (*offset, product::Rows::Every(*stride)),
+            MatrixRows::At(starts) => (0, product::Rows::At(starts)),
         }
     }
 }
@@ -185,8 +177,8 @@ impl Lowering<'_> {
                 _ => {
                     let (g, to) = (g.clone(), self.output(result));
                     self.emit([g.buffer], [to], move |access| {
-                        let (data, rows) = g.rows(access.numbers(0));
-                        reduce::column_sums(isa, (m, n), data, rows, access.write(0));
+                        let (from, rows) = g.rows();
+                        reduce::column_sums(isa, (m, n), access.numbers(0).from(from), rows, access.write(0));
                     });
                 }
             }

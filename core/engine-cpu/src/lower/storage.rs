@@ -7,7 +7,7 @@
 //! and losses are `f32`. It is the division of PyTorch's autocast, but that norms' results are stored in bfloat16 too.
 
 use fer_cpu_kernels::{elementwise::Element, product::Factors};
-use fer_graph::{DType, Definition, Node, Value};
+use fer_graph::{DType, Definition, Value};
 use fer_plan::is_view;
 
 use super::Lowering;
@@ -98,20 +98,19 @@ impl Lowering<'_> {
     fn can_read(&self, index: usize, operand: usize) -> bool {
         let node = &self.graph.nodes[index];
         let is_norms = node.op.adjoint && node.op.def.name == "layer_norm" && operand == 3;
-        self.is_elementwise(index) || self.rounds(index, operand) || is_norms && !self.is_custom(node)
+        self.is_elementwise(index) || self.rounds(index, operand) || is_norms
     }
 
     /// Whether the result of a node is made of factors that were rounded.
     fn is_of_factors(&self, index: usize, result: usize) -> bool {
         let node = &self.graph.nodes[index];
         let of = |operands: &[usize]| operands.contains(&node.attributes.sizes("wrt")[result]);
-        !self.is_custom(node)
-            && match (node.op.def.name, node.op.adjoint) {
-                ("linear" | "scaled_dot_product_attention", false) => true,
-                ("linear", true) => of(&[0]),
-                ("scaled_dot_product_attention", true) => of(&[0, 1, 2]),
-                _ => false,
-            }
+        match (node.op.def.name, node.op.adjoint) {
+            ("linear" | "scaled_dot_product_attention", false) => true,
+            ("linear", true) => of(&[0]),
+            ("scaled_dot_product_attention", true) => of(&[0, 1, 2]),
+            _ => false,
+        }
     }
 
     /// Whether a node rounds this operand before it computes with it. (The sums that are a bias' gradient do not; they are sums of the
@@ -119,15 +118,14 @@ impl Lowering<'_> {
     fn rounds(&self, index: usize, operand: usize) -> bool {
         let node = &self.graph.nodes[index];
         let last = operand + 1 == node.operands.len();
-        !self.is_custom(node)
-            && match (node.op.def.name, node.op.adjoint) {
-                ("linear", false) => operand == 0,
-                ("linear", true) => operand == 0 || last,
-                ("scaled_dot_product_attention", false) => operand < 3,
-                ("scaled_dot_product_attention", true) => operand < 3 || last,
-                ("dot_general", false) => true,
-                _ => false,
-            }
+        match (node.op.def.name, node.op.adjoint) {
+            ("linear", false) => operand == 0,
+            ("linear", true) => operand == 0 || last,
+            ("scaled_dot_product_attention", false) => operand < 3,
+            ("scaled_dot_product_attention", true) => operand < 3 || last,
+            ("dot_general", false) => true,
+            _ => false,
+        }
     }
 
     /// Whether the memory that is saved is worth a rounding, `rounded` being so of the operands.
@@ -169,9 +167,5 @@ impl Lowering<'_> {
 
     fn is_elementwise(&self, index: usize) -> bool {
         self.clusters.of[index].is_some() && !self.is_summed_square(index)
-    }
-
-    fn is_custom(&self, node: &Node) -> bool {
-        self.options.kernels.of(self.graph, node).is_some()
     }
 }
