@@ -1,6 +1,6 @@
 //! Numbers as they stand in memory: `f32`, or bfloat16 where half the traffic is worth the rounding. Arithmetic is `f32` either way.
 
-use crate::{bf16, factors::Kind, shared::SharedMut, simd::Simd};
+use crate::{factors::Kind, shared::SharedMut, simd::Simd, vectors::map};
 
 /// A slice that is read.
 #[derive(Clone, Copy, Debug)]
@@ -202,22 +202,14 @@ impl Stored for u16 {
     }
 }
 
+/// Copies numbers, as the `f32` that they are.
+///
 /// # Safety
 /// Both are valid for `count` numbers.
 #[inline(always)]
-pub(crate) unsafe fn widen<S: Simd>(s: S, from: *const u16, to: *mut f32, count: usize) {
+pub(crate) unsafe fn widen<S: Simd, T: Stored>(s: S, from: *const T, to: *mut f32, count: usize) {
     // SAFETY: the caller's promise.
-    unsafe {
-        let mut at = 0;
-        while at + S::LANES <= count {
-            s.store(to.add(at), s.load_bf16(from.add(at)));
-            at += S::LANES;
-        }
-        while at < count {
-            to.add(at).write(bf16::widen(from.add(at).read()));
-            at += 1;
-        }
-    }
+    unsafe { map!(s, count, to, [from], from) }
 }
 
 /// To the nearest, ties to even; NaN stays NaN.
@@ -227,15 +219,5 @@ pub(crate) unsafe fn widen<S: Simd>(s: S, from: *const u16, to: *mut f32, count:
 #[inline(always)]
 pub(crate) unsafe fn round<S: Simd>(s: S, from: *const f32, to: *mut u16, count: usize) {
     // SAFETY: the caller's promise.
-    unsafe {
-        let mut at = 0;
-        while at + S::LANES <= count {
-            s.store_bf16(to.add(at), s.load(from.add(at)));
-            at += S::LANES;
-        }
-        while at < count {
-            to.add(at).write(bf16::round(from.add(at).read()));
-            at += 1;
-        }
-    }
+    unsafe { map!(s, count, to, [from], from) }
 }

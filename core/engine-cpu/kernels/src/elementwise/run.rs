@@ -263,7 +263,7 @@ impl Rows<'_> {
                 }
                 for i in 0..rows {
                     let from = data.add(input.starts.of(row + i) + column);
-                    copy(s, from, tile.add(i * width), width);
+                    widen(s, from, tile.add(i * width), width);
                 }
                 return tile;
             }
@@ -345,23 +345,6 @@ unsafe fn number(input: &Operand<'_>, at: usize) -> f32 {
             Element::Bf16 => bf16::widen(input.data.cast::<u16>().add(at).read()),
             Element::U8 | Element::Bool => f32::from(input.data.add(at).read()),
             Element::I32 => input.data.cast::<i32>().add(at).read() as f32,
-        }
-    }
-}
-
-/// # Safety
-/// Both are valid for `count` numbers.
-#[inline(always)]
-unsafe fn copy<S: Simd>(s: S, from: *const f32, to: *mut f32, count: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut at = 0;
-        while at + S::LANES <= count {
-            s.store(to.add(at), s.load(from.add(at)));
-            at += S::LANES;
-        }
-        if at < count {
-            std::ptr::copy_nonoverlapping(from.add(at), to.add(at), count - at);
         }
     }
 }
