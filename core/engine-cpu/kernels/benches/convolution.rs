@@ -8,7 +8,9 @@ use std::fmt;
 
 use divan::{Bencher, counter::ItemsCount};
 use fer_cpu_kernels::{
+    bf16,
     convolution::{self, After, Convolution},
+    numbers,
     product::Factors,
     simd::Isa,
 };
@@ -71,27 +73,31 @@ const CASES: [Case; 29] = [
     square("patches", [8, 3, 224, 768], 16, 16, 1),
 ];
 
-/// A convolution whose factors are of one kind.
+/// A convolution whose factors are of one kind, and its images in memory.
 #[derive(Clone, Copy)]
 struct With {
     case: Case,
     factors: Factors,
+    halves: bool,
 }
 
 impl fmt::Display for With {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let factors = match self.factors {
-            Factors::F32 => "f32",
-            Factors::Bf16 => "bf16",
+        let factors = match (self.factors, self.halves) {
+            (Factors::F32, _) => "f32",
+            (Factors::Bf16, false) => "bf16",
+            (Factors::Bf16, true) => "bf16 in memory",
         };
         write!(f, "{}, {factors}", self.case)
     }
 }
 
 fn cases() -> Vec<On<With>> {
-    let mut all = on_every(CASES.map(|case| With { case, factors: Factors::F32 }));
-    for case in CASES.map(|case| With { case, factors: Factors::Bf16 }) {
-        all.extend(Isa::available().map(|isa| On { case, isa }));
+    let mut all = on_every(CASES.map(|case| With { case, factors: Factors::F32, halves: false }));
+    for halves in [false, true] {
+        for case in CASES.map(|case| With { case, factors: Factors::Bf16, halves }) {
+            all.extend(Isa::available().map(|isa| On { case, isa }));
+        }
     }
     all
 }
@@ -100,41 +106,73 @@ fn main() {
     support::run();
 }
 
-fn image(c: &Convolution) -> Numbers {
-    Numbers::new(c.batch * c.channels * c.height * c.width)
+/// Images as they stand in memory.
+enum Images {
+    F32(Numbers),
+    Bf16(Vec<u16>),
+}
+
+impl Images {
+    fn new(with: &With, count: usize) -> Images {
+        let numbers = Numbers::new(count);
+        match with.halves {
+            false => Images::F32(numbers),
+            true => Images::Bf16(numbers.iter().map(|&x| bf16::round(x)).collect()),
+        }
+    }
+
+    fn of_x(with: &With) -> Images {
+        let c = &with.case.sizes;
+        Images::new(with, c.batch * c.channels * c.height * c.width)
+    }
+
+    fn of_result(with: &With) -> Images {
+        let c = &with.case.sizes;
+        Images::new(with, c.batch * c.out_channels * c.out_height() * c.out_width())
+    }
+
+    fn get(&self) -> numbers::Numbers<'_> {
+        match self {
+            Images::F32(images) => (&images[..]).into(),
+            Images::Bf16(images) => (&images[..]).into(),
+        }
+    }
+
+    fn get_mut(&mut self) -> numbers::NumbersMut<'_> {
+        match self {
+            Images::F32(images) => (&mut images[..]).into(),
+            Images::Bf16(images) => (&mut images[..]).into(),
+        }
+    }
 }
 
 fn kernel(c: &Convolution) -> Numbers {
     Numbers::new(c.out_channels * c.channels / c.groups * c.kernel[0] * c.kernel[1])
 }
 
-fn result(c: &Convolution) -> Numbers {
-    Numbers::new(c.batch * c.out_channels * c.out_height() * c.out_width())
-}
-
 #[divan::bench(args = cases())]
 fn forward(bencher: Bencher<'_, '_>, on: &On<With>) {
-    let c = &on.case.case.sizes;
-    let (x, kernel, mut out) = (image(c), kernel(c), result(c));
+    let (with, c) = (&on.case, &on.case.case.sizes);
+    let (x, kernel, mut out) = (Images::of_x(with), kernel(c), Images::of_result(with));
     bencher.counter(ItemsCount::new(c.flops())).bench_local(|| {
-        convolution::forward(on.isa, on.case.factors, c, &x, &kernel, After::NOTHING, &mut out);
+        convolution::forward(on.isa, with.factors, c, x.get(), &kernel, After::NOTHING, out.get_mut());
     });
 }
 
 #[divan::bench(args = cases())]
 fn input_gradient(bencher: Bencher<'_, '_>, on: &On<With>) {
-    let c = &on.case.case.sizes;
-    let (mut grad_x, kernel, grad) = (image(c), kernel(c), result(c));
+    let (with, c) = (&on.case, &on.case.case.sizes);
+    let (mut grad_x, kernel, grad) = (Images::of_x(with), kernel(c), Images::of_result(with));
     bencher.counter(ItemsCount::new(c.flops())).bench_local(|| {
-        convolution::input_grad(on.isa, on.case.factors, c, &kernel, &grad, &mut grad_x);
+        convolution::input_grad(on.isa, with.factors, c, &kernel, grad.get(), grad_x.get_mut());
     });
 }
 
 #[divan::bench(args = cases())]
 fn kernel_gradient(bencher: Bencher<'_, '_>, on: &On<With>) {
-    let c = &on.case.case.sizes;
-    let (x, mut grad_kernel, grad) = (image(c), kernel(c), result(c));
+    let (with, c) = (&on.case, &on.case.case.sizes);
+    let (x, mut grad_kernel, grad) = (Images::of_x(with), kernel(c), Images::of_result(with));
     bencher.counter(ItemsCount::new(c.flops())).bench_local(|| {
-        convolution::kernel_grad(on.isa, on.case.factors, c, &x, &grad, &mut grad_kernel);
+        convolution::kernel_grad(on.isa, with.factors, c, x.get(), grad.get(), &mut grad_kernel);
     });
 }

@@ -1,6 +1,6 @@
 //! Numbers as they stand in memory: `f32`, or bfloat16 where half the traffic is worth the rounding. Arithmetic is `f32` either way.
 
-use crate::{factors::Kind, shared::SharedMut, simd::Simd, vectors::map};
+use crate::{bf16, factors::Kind, shared::SharedMut, simd::Simd, vectors::map};
 
 /// A slice that is read.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +99,12 @@ impl<'a> From<&'a mut [u16]> for NumbersMut<'a> {
 
 /// What a slice of [`Numbers`] is made of, where the compiler sees it.
 pub(crate) trait Stored: Copy + Send + Sync + 'static {
+    /// Whether arithmetic takes it as it is.
+    const EXACT: bool;
+    /// One number.
+    fn widen(self) -> f32;
+    /// The nearest to a number.
+    fn nearest(x: f32) -> Self;
     /// # Safety
     /// `from` is valid for a vector.
     unsafe fn load<S: Simd>(s: S, from: *const Self) -> S::F;
@@ -126,6 +132,15 @@ pub(crate) trait Stored: Copy + Send + Sync + 'static {
 }
 
 impl Stored for f32 {
+    const EXACT: bool = true;
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn nearest(x: f32) -> f32 {
+        x
+    }
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, from: *const f32) -> S::F {
         // SAFETY: the caller's promise.
@@ -165,6 +180,15 @@ impl Stored for f32 {
 }
 
 impl Stored for u16 {
+    const EXACT: bool = false;
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        bf16::widen(self)
+    }
+    #[inline(always)]
+    fn nearest(x: f32) -> u16 {
+        bf16::round(x)
+    }
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, from: *const u16) -> S::F {
         // SAFETY: the caller's promise.
@@ -193,12 +217,8 @@ impl Stored for u16 {
     }
     #[inline(always)]
     unsafe fn store_first<S: Simd>(s: S, to: *mut u16, x: S::F, count: usize) {
-        let mut lanes = [0; 16];
-        // SAFETY: the caller's promise; no vector has more lanes.
-        unsafe {
-            s.store_bf16(lanes.as_mut_ptr(), x);
-            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count);
-        }
+        // SAFETY: the caller's promise.
+        unsafe { s.store_first_bf16(to, x, count) }
     }
 }
 

@@ -1,15 +1,22 @@
 //! Convolutions and their adjoints.
 
 use fer_cpu_kernels::convolution::{self, After, Convolution};
-use fer_graph::ops::Window;
+use fer_graph::{Node, ops::Window};
 
 use super::Lowering;
 
 impl Lowering<'_> {
-    pub(super) fn convolution(&mut self, index: usize) {
-        let node = &self.graph.nodes[index];
+    /// The sizes of the convolution that a node is, or is a gradient of.
+    pub(super) fn convolved(&self, node: &Node) -> Convolution {
         let window = Window::of(&node.attributes);
-        let shape = |image: &[usize], kernel: &[usize]| Convolution {
+        let [first, second, result] =
+            [node.operands[0], node.operands[1], node.results[0]].map(|v| self.graph.shape(v));
+        let (image, kernel) = match node.op.def.name {
+            "convolution" => (first, second),
+            "convolution_input_grad" => (result, first),
+            _ => (first, result),
+        };
+        Convolution {
             batch: image[0],
             channels: image[1],
             height: image[2],
@@ -20,13 +27,15 @@ impl Lowering<'_> {
             padding: window.padding,
             dilation: window.dilation,
             groups: window.groups,
-        };
-        let [first, second, result] =
-            [self.shape(node.operands[0]), self.shape(node.operands[1]), self.shape(node.results[0])];
+        }
+    }
+
+    pub(super) fn convolution(&mut self, index: usize) {
+        let node = &self.graph.nodes[index];
+        let shape = self.convolved(node);
         let by_patches = match node.op.def.name {
-            "convolution" => self.patches_forward(index, &shape(&first, &second)),
-            "convolution_input_grad" => self.patches_backward(node, &shape(&result, &first)),
-            _ => self.patches_backward(node, &shape(&first, &result)),
+            "convolution" => self.patches_forward(index, &shape),
+            _ => self.patches_backward(node, &shape),
         };
         if by_patches {
             return;
@@ -35,7 +44,6 @@ impl Lowering<'_> {
         let (a, b) = (self.dense(node.operands[0]), self.dense(node.operands[1]));
         let value = node.results[0];
         if node.op.is("convolution") {
-            let shape = shape(&first, &second);
             let added = self.only_added(index, value);
             let bias = added.and_then(|(other, sum)| Some((self.per_channel(other, shape.out_channels)?, sum)));
             let mut reads = vec![a, b];
@@ -57,24 +65,18 @@ impl Lowering<'_> {
             };
             self.emit(reads, [to], move |m| {
                 let after = After { bias: bias.map(|_| m.read(2)), slope };
-                convolution::forward(isa, factors, &shape, m.read(0), m.read(1), after, m.write(0));
+                convolution::forward(isa, factors, &shape, m.numbers(0), m.read(1), after, m.write_numbers(0));
             });
             return;
         }
         let to = self.output(value);
         match node.op.def.name {
-            "convolution_input_grad" => {
-                let shape = shape(&result, &first);
-                self.emit([a, b], [to], move |m| {
-                    convolution::input_grad(isa, factors, &shape, m.read(0), m.read(1), m.write(0));
-                });
-            }
-            _ => {
-                let shape = shape(&first, &result);
-                self.emit([a, b], [to], move |m| {
-                    convolution::kernel_grad(isa, factors, &shape, m.read(0), m.read(1), m.write(0));
-                });
-            }
+            "convolution_input_grad" => self.emit([a, b], [to], move |m| {
+                convolution::input_grad(isa, factors, &shape, m.read(0), m.numbers(1), m.write_numbers(0));
+            }),
+            _ => self.emit([a, b], [to], move |m| {
+                convolution::kernel_grad(isa, factors, &shape, m.numbers(0), m.numbers(1), m.write(0));
+            }),
         }
     }
 }

@@ -47,11 +47,16 @@ const TO_PATCHES: [usize; 6] = [0, 2, 4, 1, 3, 5];
 const FROM_PATCHES: [usize; 6] = [0, 3, 1, 4, 2, 5];
 
 impl Lowering<'_> {
+    /// Whether a convolution is computed as a product of patches, where nothing else stands against it.
+    pub(super) fn is_of_patches(&self, shape: &Convolution) -> bool {
+        tiles(shape) && !self.options.is_off("patches")
+    }
+
     /// The convolution as a product; false where it is none.
     pub(super) fn patches_forward(&mut self, index: usize, shape: &Convolution) -> bool {
         let node = &self.graph.nodes[index];
         let value = node.results[0];
-        if !tiles(shape) || self.options.is_off("patches") || self.targets.contains_key(&value) {
+        if !self.is_of_patches(shape) || self.targets.contains_key(&value) {
             return false;
         }
         let added = self.only_added(index, value);
@@ -84,7 +89,7 @@ impl Lowering<'_> {
     /// The gradient of the image or of the kernel as a product; false where it is none.
     pub(super) fn patches_backward(&mut self, node: &Node, shape: &Convolution) -> bool {
         let value = node.results[0];
-        if !tiles(shape) || self.options.is_off("patches") || self.targets.contains_key(&value) {
+        if !self.is_of_patches(shape) || self.targets.contains_key(&value) {
             return false;
         }
         let Size { m, n: o, k } = size(shape);
@@ -138,7 +143,7 @@ impl Lowering<'_> {
                 (self.dense(image), dense.expect("a dense value can be seen in any order"))
             }
         };
-        let to = self.buffer(view.elements(), Element::F32, Home::Arena);
+        let to = self.buffer(view.elements(), self.buffers[buffer].element, Home::Arena);
         let label = self.label.clone();
         (self.label.op, self.label.flops) = ("copy".into(), 0);
         self.copy(buffer, &view, to, &View::dense(&axes));

@@ -5,9 +5,13 @@
 
 use rayon::prelude::*;
 
-use super::{grid::Grid, stage::stage};
+use super::{
+    grid::Grid,
+    words::{Rows, room, stage_along},
+};
 use crate::{
     factors::Exact,
+    numbers::{Numbers, Stored},
     shared::{Scratch, SharedMut},
     simd::{Isa, Kernel, Simd},
     tile::{Left, Right, Target, TileSize, product},
@@ -21,7 +25,7 @@ const STAGED: usize = 256 * 1024;
 const PIECES: usize = 16;
 
 /// `grad_kernel[o][k] = sum over n and q of cotangent[n][o][q] * source[n][offset_k + q]`.
-pub fn kernel_grad(isa: Isa, grid: &Grid, source: &[f32], cotangent: &[f32], grad_kernel: &mut [f32]) {
+pub fn kernel_grad(isa: Isa, grid: &Grid, source: Numbers<'_>, cotangent: Numbers<'_>, grad_kernel: &mut [f32]) {
     for (group, out) in grad_kernel.chunks_exact_mut(grid.kernel_len()).enumerate() {
         isa.run(Group { grid, group, source, cotangent, out });
     }
@@ -30,8 +34,8 @@ pub fn kernel_grad(isa: Isa, grid: &Grid, source: &[f32], cotangent: &[f32], gra
 struct Group<'a> {
     grid: &'a Grid,
     group: usize,
-    source: &'a [f32],
-    cotangent: &'a [f32],
+    source: Numbers<'a>,
+    cotangent: Numbers<'a>,
     out: &'a mut [f32],
 }
 
@@ -89,8 +93,8 @@ impl Kernel for Group<'_> {
 struct Job<'a> {
     grid: &'a Grid,
     group: usize,
-    source: &'a [f32],
-    cotangent: &'a [f32],
+    source: Numbers<'a>,
+    cotangent: Numbers<'a>,
     rows: usize,
     bands: usize,
     plane: usize,
@@ -141,20 +145,30 @@ impl Kernel for Prepare<'_> {
             let width = TileSize::columns::<S>();
             let outputs = grid.axes[0].outputs * grid.axes[1].outputs;
             let start = (image * grid.outs + panel * width) * outputs + first * grid.axes[1].outputs;
-            turn(grid, &job.cotangent[start..], width.min(grid.outs - panel * width), rows, width, to);
+            let outs = width.min(grid.outs - panel * width);
+            match job.cotangent {
+                Numbers::F32(cotangent) => turn(grid, &cotangent[start..], outs, rows, width, to),
+                Numbers::Bf16(cotangent) => turn(grid, &cotangent[start..], outs, rows, width, to),
+            }
             return;
         }
         let len = grid.planes() * job.plane;
-        let to = job.staged.at(slot * job.staged_len() + part * len, len);
-        let channel = &job.source[(image * grid.sources + part) * grid.source_len()..][..grid.source_len()];
-        // SAFETY: both have the lengths that are asked for, and nobody else stages this channel.
-        unsafe { stage(s, grid, channel.as_ptr(), first, rows, job.plane, to) };
+        // SAFETY: nobody else stages this channel.
+        let to = unsafe { job.staged.part(slot * job.staged_len() + part * len, len) };
+        let channel =
+            (image * grid.sources + part) * grid.source_len()..(image * grid.sources + part + 1) * grid.source_len();
+        let rows = Rows { first, count: rows, plane: job.plane };
+        let mut room = room::<Exact>(&[job.source], len + 4 * S::LANES);
+        match job.source {
+            Numbers::F32(x) => stage_along::<Exact, S, _>(s, grid, &x[channel], rows, &mut room, to),
+            Numbers::Bf16(x) => stage_along::<Exact, S, _>(s, grid, &x[channel], rows, &mut room, to),
+        }
     }
 }
 
 /// `outs` outputs of a band side by side at each position, zeros between rows and beyond `outs`.
 #[inline(always)]
-fn turn(grid: &Grid, from: &[f32], outs: usize, rows: usize, width: usize, to: &mut [f32]) {
+fn turn<T: Stored>(grid: &Grid, from: &[T], outs: usize, rows: usize, width: usize, to: &mut [f32]) {
     let across = grid.axes[1].outputs;
     let outputs = grid.axes[0].outputs * across;
     if outs < width || grid.pitch > across {
@@ -166,15 +180,15 @@ fn turn(grid: &Grid, from: &[f32], outs: usize, rows: usize, width: usize, to: &
         for first in (0..outs).step_by(8) {
             let start = |o: usize| (first + o) * outputs + row * across;
             if outs - first >= 8 {
-                let sources: [&[f32]; 8] = std::array::from_fn(|o| &from[start(o)..start(o) + across]);
+                let sources: [&[T]; 8] = std::array::from_fn(|o| &from[start(o)..start(o) + across]);
                 for (j, to) in to.chunks_exact_mut(width).take(across).enumerate() {
                     let to: &mut [f32] = &mut to[first..first + 8];
-                    to.iter_mut().zip(&sources).for_each(|(to, source)| *to = source[j]);
+                    to.iter_mut().zip(&sources).for_each(|(to, source)| *to = source[j].widen());
                 }
             } else {
                 for o in 0..outs - first {
                     let source = &from[start(o)..start(o) + across];
-                    source.iter().enumerate().for_each(|(j, &x)| to[j * width + first + o] = x);
+                    source.iter().enumerate().for_each(|(j, x)| to[j * width + first + o] = x.widen());
                 }
             }
         }

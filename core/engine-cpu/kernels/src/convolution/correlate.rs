@@ -9,10 +9,11 @@ use super::{
     grid::{Axis, Grid},
     stage::{Offsets, copy},
     tile::{Panel, Panels, Sums, Terms, WIDEST, sweep},
-    words::stage_words,
+    words::{Rows, room, stage_words},
 };
 use crate::{
     factors::Kind,
+    numbers::{Numbers, NumbersMut, Stored},
     shared::{Scratch, SharedMut},
     simd::{Isa, Kernel, Simd},
 };
@@ -27,16 +28,23 @@ const PIECES: usize = 16;
 const TASK: usize = 1 << 18;
 
 /// `out[n][o] = sum over c and the kernel's elements of source`, for either pass.
-pub fn correlate<K: Kind>(isa: Isa, grid: &Grid, source: &[f32], kernel: &[f32], after: After<'_>, out: &mut [f32]) {
-    isa.run(Correlate::<K> { grid, source, kernel, after, out: SharedMut::new(out), kind: PhantomData });
+pub fn correlate<K: Kind>(
+    isa: Isa,
+    grid: &Grid,
+    source: Numbers<'_>,
+    kernel: &[f32],
+    after: After<'_>,
+    out: NumbersMut<'_>,
+) {
+    isa.run(Correlate::<K> { grid, source, kernel, after, out, kind: PhantomData });
 }
 
 struct Correlate<'a, K> {
     grid: &'a Grid,
-    source: &'a [f32],
+    source: Numbers<'a>,
     kernel: &'a [f32],
     after: After<'a>,
-    out: SharedMut<'a, f32>,
+    out: NumbersMut<'a>,
     kind: PhantomData<K>,
 }
 
@@ -66,7 +74,7 @@ impl<K: Kind> Kernel for Correlate<'_, K> {
 
         let plane = grid.plane(rows);
         let staged = offsets(grid, words, plane, grid.planes() * plane);
-        // Factors that are rounded are staged in any case.
+        // What words are made of is staged in any case.
         let near = (grid.stands() && !K::BF16).then(|| offsets(grid, words, 0, grid.source_len()));
         // With few bands the panels are shared out as well; each of these tasks stages its band anew.
         let shares = PIECES.div_ceil((images * bands).max(1)).clamp(1, count);
@@ -155,10 +163,10 @@ fn pack<K: Kind, S: Simd>(grid: &Grid, kernel: &[f32], group: usize, panel: Pane
 
 struct Job<'a> {
     grid: &'a Grid,
-    source: &'a [f32],
+    source: Numbers<'a>,
     packed: &'a [f32],
     after: After<'a>,
-    out: SharedMut<'a, f32>,
+    out: NumbersMut<'a>,
     /// Rows of a band.
     rows: usize,
     bands: usize,
@@ -184,12 +192,12 @@ impl<K: Kind> Kernel for Task<'_, K> {
     fn run<S: Simd>(self, s: S) {
         let job = self.job;
         let grid = job.grid;
-        let room = vectors::<S>(grid.positions(strip(grid).min(job.rows))) * S::LANES;
+        let strip = vectors::<S>(grid.positions(strip(grid).min(job.rows))) * S::LANES;
         let words = K::words::<S>(grid.sources);
         let len = grid.planes() * job.plane;
         let mut band = Scratch::new(words * len);
-        let mut spare = Scratch::new(if K::BF16 { K::steps::<S>() * len } else { 0 });
-        let mut sums = Scratch::new(Panels::of::<S>(grid.outs).most() * room);
+        let mut room = room::<K>(&[job.source], K::steps::<S>() * len);
+        let mut sums = Scratch::new(Panels::of::<S>(grid.outs).most() * strip);
         for item in self.from..self.to {
             let (share, item) = (item % job.shares, item / job.shares);
             let (index, image) = (item % job.bands, item / job.bands);
@@ -200,19 +208,32 @@ impl<K: Kind> Kernel for Task<'_, K> {
             let start = channels * grid.source_len() + first * grid.axes[1].source;
             let reach = grid.axes[0].span * grid.pitch + grid.axes[1].span;
             let end = start + (grid.sources - 1) * grid.source_len() + grid.positions(rows) + S::LANES + reach;
-            let (source, offsets) = match job.near {
-                Some(near) if end <= job.source.len() => (job.source[start..].as_ptr(), near),
+            let (source, offsets) = match (job.source, job.near) {
+                (Numbers::F32(source), Some(near)) if end <= source.len() => (source[start..].as_ptr(), near),
                 _ => {
-                    let image = &job.source[channels * grid.source_len()..][..grid.sources * grid.source_len()];
+                    let image = channels * grid.source_len()..(channels + grid.sources) * grid.source_len();
+                    let rows = Rows { first, count: rows, plane: job.plane };
                     for (word, to) in band.chunks_exact_mut(len).enumerate() {
-                        stage_words::<K, S>(s, grid, image, word, (first, rows), job.plane, &mut spare, to);
+                        match job.source {
+                            Numbers::F32(source) => {
+                                stage_words::<K, S, _>(s, grid, &source[image.clone()], word, rows, &mut room, to);
+                            }
+                            Numbers::Bf16(source) => {
+                                stage_words::<K, S, _>(s, grid, &source[image.clone()], word, rows, &mut room, to);
+                            }
+                        }
                     }
                     (band.as_ptr(), job.staged)
                 }
             };
             let piece = Piece { image, first, rows, share };
             // SAFETY: planes reach a vector further than the positions of their rows, and so does the source itself here.
-            unsafe { piece.run::<K, S>(s, job, source, offsets, &mut sums) };
+            unsafe {
+                match job.out {
+                    NumbersMut::F32(out) => piece.run::<K, S, _>(s, job, source, offsets, &mut sums, out),
+                    NumbersMut::Bf16(out) => piece.run::<K, S, _>(s, job, source, offsets, &mut sums, out),
+                }
+            }
         }
     }
 }
@@ -240,7 +261,15 @@ impl Piece {
     /// # Safety
     /// `source` is valid for the band's positions, and a vector more, behind every offset.
     #[inline(always)]
-    unsafe fn run<K: Kind, S: Simd>(&self, s: S, job: &Job<'_>, source: *const f32, offsets: &[u32], sums: &mut [f32]) {
+    unsafe fn run<K: Kind, S: Simd, T: Stored>(
+        &self,
+        s: S,
+        job: &Job<'_>,
+        source: *const f32,
+        offsets: &[u32],
+        sums: &mut [f32],
+        out: SharedMut<'_, T>,
+    ) {
         let grid = job.grid;
         let group = self.image % grid.groups;
         let panels = Panels::of::<S>(grid.outs);
@@ -261,7 +290,7 @@ impl Piece {
                     bias[..panel.width].copy_from_slice(&given[group * grid.outs + panel.first..][..panel.width]);
                 }
                 let target = (self.image * grid.outs + panel.first) * grid.target_len();
-                let out = job.out.at(target, panel.width * grid.target_len());
+                let out = out.at(target, panel.width * grid.target_len());
                 let terms = Terms {
                     source,
                     offsets: &offsets[step..step + steps],
@@ -275,7 +304,7 @@ impl Piece {
                     // SAFETY: the caller's promise; the target's rows follow each other as the positions do.
                     unsafe {
                         let to = out.add(self.first * across.target);
-                        sweep::<K, S>(Sums { terms, width, vectors, to, stride: grid.target_len() });
+                        sweep::<K, S, T>(Sums { terms, width, vectors, to, stride: grid.target_len() });
                     }
                     continue;
                 }
@@ -283,13 +312,13 @@ impl Piece {
                     let strip = Piece { first: self.first + skip, rows: strip(grid).min(self.rows - skip), ..*self };
                     let vectors = vectors::<S>(grid.positions(strip.rows));
                     let stride = vectors * S::LANES;
-                    // SAFETY: the caller's promise; `sums` has room for whole vectors of the panel's outputs.
+                    let sums = sums.as_mut_ptr().cast::<T>();
+                    // SAFETY: the caller's promise; `sums` has room for whole vectors of the panel's outputs, as floats or less.
                     unsafe {
                         let terms = Terms { source: source.add(skip * grid.pitch), ..terms };
-                        sweep::<K, S>(Sums { terms, width, vectors, to: sums.as_mut_ptr(), stride });
+                        sweep::<K, S, T>(Sums { terms, width, vectors, to: sums, stride });
                         for o in 0..width {
-                            let sums = sums.as_ptr().add(o * stride);
-                            strip.place(s, grid, class, sums, out.add(o * grid.target_len()));
+                            strip.place(s, grid, class, sums.add(o * stride), out.add(o * grid.target_len()));
                         }
                     }
                 }
@@ -304,7 +333,7 @@ impl Piece {
     /// # Safety
     /// `sums` is valid for the band's positions, `to` for a channel of the target.
     #[inline(always)]
-    unsafe fn place<S: Simd>(&self, s: S, grid: &Grid, class: [usize; 2], sums: *const f32, to: *mut f32) {
+    unsafe fn place<S: Simd, T: Stored>(&self, s: S, grid: &Grid, class: [usize; 2], sums: *const T, to: *mut T) {
         let [down, across] = &grid.axes;
         let (low, high, y) = down.within(class[0], self.first, self.rows);
         let (left, right, x) = across.within(class[1], 0, across.outputs);

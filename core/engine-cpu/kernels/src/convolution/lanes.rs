@@ -6,11 +6,12 @@ use rayon::prelude::*;
 
 use super::{
     grid::Grid,
-    stage::{Offsets, spread, stage},
-    words::along,
+    stage::Offsets,
+    words::{Rows, room, spread_along, stage_along},
 };
 use crate::{
     factors::Kind,
+    numbers::Numbers,
     shared::{Scratch, SharedMut},
     simd::{Isa, Kernel, Simd},
 };
@@ -29,7 +30,13 @@ pub fn band(grid: &Grid) -> usize {
 }
 
 /// `grad_kernel[o][k] = sum over n and q of cotangent[n][o][q] * source[n][offset_k + q]`.
-pub fn kernel_grad<K: Kind>(isa: Isa, grid: &Grid, source: &[f32], cotangent: &[f32], grad_kernel: &mut [f32]) {
+pub fn kernel_grad<K: Kind>(
+    isa: Isa,
+    grid: &Grid,
+    source: Numbers<'_>,
+    cotangent: Numbers<'_>,
+    grad_kernel: &mut [f32],
+) {
     let rows = band(grid);
     let bands = grid.axes[0].outputs.div_ceil(rows);
     let items = grid.batch * bands;
@@ -37,7 +44,7 @@ pub fn kernel_grad<K: Kind>(isa: Isa, grid: &Grid, source: &[f32], cotangent: &[
     let plane = grid.plane(rows);
     let steps = isa.run(Steps::<K>(PhantomData));
     let offsets = offsets(grid, plane, grid.planes() * plane, steps);
-    // Factors that are rounded are staged in any case.
+    // What words are made of is staged in any case.
     let near = (grid.stands() && !K::BF16).then(|| self::offsets(grid, 0, grid.source_len(), 1));
     let len = grid.groups * grid.kernel_len();
     let mut partial = Scratch::new(if pieces > 1 { pieces * len } else { 0 });
@@ -103,8 +110,8 @@ fn offsets(grid: &Grid, plane: usize, apart: usize, steps: usize) -> Offsets {
 
 struct Job<'a> {
     grid: &'a Grid,
-    source: &'a [f32],
-    cotangent: &'a [f32],
+    source: Numbers<'a>,
+    cotangent: Numbers<'a>,
     rows: usize,
     bands: usize,
     plane: usize,
@@ -140,9 +147,7 @@ impl<K: Kind> Kernel for Task<'_, K> {
         // Words are written in whole vectors, of which the next half or channel overwrites what is too much.
         let mut band = Scratch::new(grid.sources * len + S::LANES);
         let mut spaced = Scratch::new(grid.outs * most);
-        let mut room = Scratch::new(if K::BF16 { len.max(most) + 4 * S::LANES } else { 0 });
-        // What lies between and behind the planes is never summed, but it is turned into words.
-        room.fill(0.0);
+        let mut room = room::<K>(&[job.source, job.cotangent], len.max(most) + 4 * S::LANES);
         // Sums are added up lane by lane; the lanes come together at the end.
         let mut sums = Scratch::new(grid.outs * steps * S::LANES);
         sums.fill(0.0);
@@ -157,22 +162,18 @@ impl<K: Kind> Kernel for Task<'_, K> {
             let start = channels * grid.source_len() + first * grid.axes[1].source;
             let reach = grid.axes[0].span * grid.pitch + grid.axes[1].span;
             let end = start + (grid.sources - 1) * grid.source_len() + count + reach;
-            let (x, offsets) = match job.near {
-                Some(near) if end <= job.source.len() && count == positions => (job.source[start..].as_ptr(), near),
+            let (x, offsets) = match (job.source, job.near) {
+                (Numbers::F32(source), Some(near)) if end <= source.len() && count == positions => {
+                    (source[start..].as_ptr(), near)
+                }
                 _ => {
+                    let rows = Rows { first, count: rows, plane: job.plane };
                     for c in 0..grid.sources {
-                        let channel = &job.source[(channels + c) * grid.source_len()..][..grid.source_len()];
+                        let channel = (channels + c) * grid.source_len()..(channels + c + 1) * grid.source_len();
                         let to = &mut band[c * len..][..len + S::LANES];
-                        let staged = if K::BF16 { room.as_mut_ptr() } else { to.as_mut_ptr() };
-                        // SAFETY: both slices have the lengths that are asked for, and `room` some vectors more than the planes.
-                        unsafe {
-                            stage(s, grid, channel.as_ptr(), first, rows, job.plane, staged);
-                            if K::BF16 {
-                                let words = len / K::steps::<S>();
-                                for phase in 0..K::steps::<S>() {
-                                    along::<K, S>(s, staged.add(phase), to.as_mut_ptr().add(phase * words), words);
-                                }
-                            }
+                        match job.source {
+                            Numbers::F32(x) => stage_along::<K, S, _>(s, grid, &x[channel], rows, &mut room, to),
+                            Numbers::Bf16(x) => stage_along::<K, S, _>(s, grid, &x[channel], rows, &mut room, to),
                         }
                     }
                     (band.as_ptr(), job.staged)
@@ -180,24 +181,29 @@ impl<K: Kind> Kernel for Task<'_, K> {
             };
             let rows_of = |o: usize| {
                 let at = (image * grid.outs + o) * outputs + first * grid.axes[1].outputs;
-                &job.cotangent[at..at + rows * grid.axes[1].outputs]
+                at..at + rows * grid.axes[1].outputs
             };
-            let (g, stride) = if grid.pitch == grid.axes[1].outputs && count == positions && !K::BF16 {
-                (rows_of(0).as_ptr(), outputs)
-            } else {
-                let words = count / K::steps::<S>();
-                for o in 0..grid.outs {
-                    let to = &mut spaced[o * words..][..words];
-                    let spread_to = if K::BF16 { room.as_mut_ptr() } else { to.as_mut_ptr() };
-                    // SAFETY: `rows` rows there, `count` floats here.
-                    unsafe {
-                        spread(s, grid, rows_of(o).as_ptr(), rows, spread_to, count);
-                        if K::BF16 {
-                            along::<K, S>(s, spread_to, to.as_mut_ptr(), words);
+            let dense = grid.pitch == grid.axes[1].outputs && count == positions && !K::BF16;
+            let (g, stride) = match job.cotangent {
+                Numbers::F32(g) if dense => (g[rows_of(0)].as_ptr(), outputs),
+                _ => {
+                    let words = count / K::steps::<S>();
+                    for o in 0..grid.outs {
+                        let to = &mut spaced[o * words..][..words];
+                        // SAFETY: `rows` rows are there.
+                        unsafe {
+                            match job.cotangent {
+                                Numbers::F32(g) => {
+                                    spread_along::<K, S, _>(s, grid, g[rows_of(o)].as_ptr(), rows, &mut room, to);
+                                }
+                                Numbers::Bf16(g) => {
+                                    spread_along::<K, S, _>(s, grid, g[rows_of(o)].as_ptr(), rows, &mut room, to);
+                                }
+                            }
                         }
                     }
+                    (spaced.as_ptr(), words)
                 }
-                (spaced.as_ptr(), words)
             };
             let terms = Terms { x, offsets, g, stride, vectors: count / vector };
             // SAFETY: positions in whole vectors are there behind every offset and in every row of cotangents, and as many vectors of

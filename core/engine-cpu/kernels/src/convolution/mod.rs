@@ -21,6 +21,8 @@ mod words;
 use crate::{
     convolution::grid::{Grid, Pass, Path, plan},
     factors::{Exact, Factors, Rounded},
+    numbers::{Numbers, NumbersMut, Stored},
+    shared::SharedMut,
     simd::Isa,
 };
 
@@ -122,28 +124,41 @@ fn rounded(factors: Factors, grid: &Grid) -> bool {
     factors == Factors::Bf16 && grid.sources > 1
 }
 
+/// Fills each plane with a number.
+fn each_plane(images: NumbersMut<'_>, plane: usize, number: impl Fn(usize) -> f32) {
+    fn fill<T: Stored>(images: SharedMut<'_, T>, plane: usize, number: impl Fn(usize) -> f32) {
+        for i in 0..images.len().checked_div(plane).unwrap_or(0) {
+            // SAFETY: this is the only part at a time.
+            unsafe { images.part(i * plane, plane) }.fill(T::nearest(number(i)));
+        }
+    }
+    match images {
+        NumbersMut::F32(images) => fill(images, plane, number),
+        NumbersMut::Bf16(images) => fill(images, plane, number),
+    }
+}
+
 /// The convolution: x `[n, c, h, w]`, kernel `[o, c / groups, kh, kw]`, bias `[o]` if any, out `[n, o, h', w']`, all dense row-major.
 ///
 /// # Panics
 /// When a slice has another size than the shape says.
-pub fn forward(
+pub fn forward<'a>(
     isa: Isa,
     factors: Factors,
     shape: &Convolution,
-    x: &[f32],
+    x: impl Into<Numbers<'a>>,
     kernel: &[f32],
     after: After<'_>,
-    out: &mut [f32],
+    out: impl Into<NumbersMut<'a>>,
 ) {
+    let (x, out) = (x.into(), out.into());
     shape.check(x.len(), kernel.len(), out.len());
     assert!(after.bias.is_none_or(|b| b.len() == shape.out_channels), "the bias has another size");
     assert!(after.slope > 0.0 && after.slope <= 1.0, "a slope of {} is not within 0 to 1", after.slope);
     match plan(shape, Pass::Forward) {
         Path::Nothing => {
             let plane = shape.out_height() * shape.out_width();
-            for (i, out) in out.chunks_mut(plane.max(1)).enumerate() {
-                out.fill(after.of(0.0, i % shape.out_channels));
-            }
+            each_plane(out, plane, |i| after.of(0.0, i % shape.out_channels));
         }
         Path::Whole => whole::forward(isa, factors, shape, x, kernel, after, out),
         _ => {
@@ -160,17 +175,18 @@ pub fn forward(
 ///
 /// # Panics
 /// When a slice has another size than the shape says.
-pub fn input_grad(
+pub fn input_grad<'a>(
     isa: Isa,
     factors: Factors,
     shape: &Convolution,
     kernel: &[f32],
-    grad_out: &[f32],
-    grad_x: &mut [f32],
+    grad_out: impl Into<Numbers<'a>>,
+    grad_x: impl Into<NumbersMut<'a>>,
 ) {
+    let (grad_out, grad_x) = (grad_out.into(), grad_x.into());
     shape.check(grad_x.len(), kernel.len(), grad_out.len());
     match plan(shape, Pass::InputGrad) {
-        Path::Nothing => grad_x.fill(0.0),
+        Path::Nothing => each_plane(grad_x, shape.height * shape.width, |_| 0.0),
         Path::Whole => whole::input_grad(isa, factors, shape, kernel, grad_out, grad_x),
         _ => {
             let grid = Grid::adjoint(shape);
@@ -186,14 +202,15 @@ pub fn input_grad(
 ///
 /// # Panics
 /// When a slice has another size than the shape says.
-pub fn kernel_grad(
+pub fn kernel_grad<'a>(
     isa: Isa,
     factors: Factors,
     shape: &Convolution,
-    x: &[f32],
-    grad_out: &[f32],
+    x: impl Into<Numbers<'a>>,
+    grad_out: impl Into<Numbers<'a>>,
     grad_kernel: &mut [f32],
 ) {
+    let (x, grad_out) = (x.into(), grad_out.into());
     shape.check(x.len(), grad_kernel.len(), grad_out.len());
     match plan(shape, Pass::KernelGrad) {
         Path::Nothing => grad_kernel.fill(0.0),

@@ -1,7 +1,9 @@
 //! Copies of a source, laid out so that each element of a kernel is one offset.
 
+use std::ptr::{copy_nonoverlapping, write_bytes};
+
 use super::grid::{Axis, Grid};
-use crate::{shared::Scratch, simd::Simd};
+use crate::{numbers::Stored, shared::Scratch, simd::Simd};
 
 /// Offsets, kept where floats are.
 pub struct Offsets(Scratch);
@@ -22,54 +24,54 @@ impl Offsets {
     }
 }
 
-/// Copies any number of floats; short ones without the call of a library's.
+/// Copies any number of numbers; short ones without the call of a library's.
 ///
 /// # Safety
-/// `from` and `to` are valid for `count` floats and do not overlap.
+/// `from` and `to` are valid for `count` numbers and do not overlap.
 #[inline(always)]
-pub unsafe fn copy<S: Simd>(s: S, from: *const f32, to: *mut f32, count: usize) {
+pub unsafe fn copy<S: Simd, T: Stored>(s: S, from: *const T, to: *mut T, count: usize) {
     // SAFETY: whole vectors that end at or before `count`, or its first lanes.
     unsafe {
         let mut at = 0;
         while at + S::LANES <= count {
-            s.store(to.add(at), s.load(from.add(at)));
+            copy_nonoverlapping(from.add(at), to.add(at), S::LANES);
             at += S::LANES;
         }
         if at == count {
             return;
         }
         if count >= S::LANES {
-            s.store(to.add(count - S::LANES), s.load(from.add(count - S::LANES)));
+            copy_nonoverlapping(from.add(count - S::LANES), to.add(count - S::LANES), S::LANES);
         } else {
-            s.store_first(to, s.load_first(from, count), count);
+            T::store_first(s, to, T::load_first(s, from, count), count);
         }
     }
 }
 
 /// # Safety
-/// `to` is valid for `count` floats.
+/// `to` is valid for `count` numbers.
 #[inline(always)]
-unsafe fn zero<S: Simd>(s: S, to: *mut f32, count: usize) {
-    // SAFETY: as for `copy`.
+unsafe fn zero<S: Simd, T: Stored>(s: S, to: *mut T, count: usize) {
+    // SAFETY: as for `copy`. Zeros of either type are all zeros.
     unsafe {
         let mut at = 0;
         while at < count {
             let some = S::LANES.min(count - at);
             match some == S::LANES {
-                true => s.store(to.add(at), s.splat(0.0)),
-                false => s.store_first(to.add(at), s.splat(0.0), some),
+                true => write_bytes(to.add(at), 0, S::LANES),
+                false => T::store_first(s, to.add(at), s.splat(0.0), some),
             }
             at += some;
         }
     }
 }
 
-/// Every `step`-th float.
+/// Every `step`-th number.
 ///
 /// # Safety
-/// `from` is valid for `(count - 1) * step + 1` floats, `to` for `count`; they do not overlap.
+/// `from` is valid for `(count - 1) * step + 1` numbers, `to` for `count`; they do not overlap.
 #[inline(always)]
-unsafe fn gather<S: Simd>(s: S, from: *const f32, step: usize, to: *mut f32, count: usize) {
+unsafe fn gather<S: Simd, T: Stored>(s: S, from: *const T, step: usize, to: *mut T, count: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         match step {
@@ -85,9 +87,16 @@ unsafe fn gather<S: Simd>(s: S, from: *const f32, step: usize, to: *mut f32, cou
 /// `pitch` columns of a staged row: `row[(i * step) + origin]`, zeros outside.
 ///
 /// # Safety
-/// `row` is valid for the axis's source (or `None`: all zeros), `to` for `pitch` floats.
+/// `row` is valid for the axis's source (or `None`: all zeros), `to` for `pitch` numbers.
 #[inline(always)]
-unsafe fn stage_row<S: Simd>(s: S, axis: &Axis, phase: usize, pitch: usize, row: Option<*const f32>, to: *mut f32) {
+unsafe fn stage_row<S: Simd, T: Stored>(
+    s: S,
+    axis: &Axis,
+    phase: usize,
+    pitch: usize,
+    row: Option<*const T>,
+    to: *mut T,
+) {
     // SAFETY: the columns in between are those whose place lies within the source.
     unsafe {
         let Some(row) = row else { return zero(s, to, pitch) };
@@ -103,19 +112,19 @@ unsafe fn stage_row<S: Simd>(s: S, axis: &Axis, phase: usize, pitch: usize, row:
     }
 }
 
-/// A channel of the source, `[height, width]`, as the planes that outputs `first..first + rows` read, `plane` floats apart.
+/// A channel of the source, `[height, width]`, as the planes that outputs `first..first + rows` read, `plane` numbers apart.
 ///
 /// # Safety
 /// `channel` is valid for the source's plane, `to` for the grid's planes.
 #[inline(always)]
-pub unsafe fn stage<S: Simd>(
+pub unsafe fn stage<S: Simd, T: Stored>(
     s: S,
     grid: &Grid,
-    channel: *const f32,
+    channel: *const T,
     first: usize,
     rows: usize,
     plane: usize,
-    to: *mut f32,
+    to: *mut T,
 ) {
     let [down, across] = &grid.axes;
     let mut to = to;
@@ -141,12 +150,12 @@ pub unsafe fn stage<S: Simd>(
     }
 }
 
-/// Rows of a dense cotangent, `[rows, outputs]`, `pitch` apart with zeros between them, up to `len` floats.
+/// Rows of a dense cotangent, `[rows, outputs]`, `pitch` apart with zeros between them, up to `len` numbers.
 ///
 /// # Safety
-/// `from` is valid for `rows` rows, `to` for `len` floats.
+/// `from` is valid for `rows` rows, `to` for `len` numbers.
 #[inline(always)]
-pub unsafe fn spread<S: Simd>(s: S, grid: &Grid, from: *const f32, rows: usize, to: *mut f32, len: usize) {
+pub unsafe fn spread<S: Simd, T: Stored>(s: S, grid: &Grid, from: *const T, rows: usize, to: *mut T, len: usize) {
     let outputs = grid.axes[1].outputs;
     for i in 0..rows {
         let end = if i + 1 == rows { len } else { (i + 1) * grid.pitch };

@@ -7,9 +7,9 @@ use crate::{
 };
 
 /// Numbers in -1..1 that do not repeat.
-struct Numbers(u64);
+struct Random(u64);
 
-impl Numbers {
+impl Random {
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -26,8 +26,8 @@ impl Numbers {
     }
 }
 
-fn numbers(seed: u64) -> Numbers {
-    Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+fn numbers(seed: u64) -> Random {
+    Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
 }
 
 /// Calls back with the places of x, kernel and result in every product of the convolution.
@@ -104,17 +104,17 @@ fn check_with(c: &Convolution, factors: Factors) {
         let what = format!("{isa} {factors:?} {c:?}");
         let (mut out, mut grad_x, mut grad_k) =
             (vec![f32::NAN; g.len()], vec![f32::NAN; x.len()], vec![f32::NAN; kernel.len()]);
-        forward(isa, factors, c, &x, &kernel, After { bias: Some(&bias), slope: 1.0 }, &mut out);
+        forward(isa, factors, c, &x[..], &kernel, After { bias: Some(&bias), slope: 1.0 }, &mut out[..]);
         assert_near(&out, &biased, &format!("forward with bias {what}"));
         out.fill(f32::NAN);
-        forward(isa, factors, c, &x, &kernel, After { bias: Some(&bias), slope: 0.25 }, &mut out);
+        forward(isa, factors, c, &x[..], &kernel, After { bias: Some(&bias), slope: 0.25 }, &mut out[..]);
         assert_near(&out, &rectified, &format!("forward with bias and slope {what}"));
         out.fill(f32::NAN);
-        forward(isa, factors, c, &x, &kernel, After::NOTHING, &mut out);
+        forward(isa, factors, c, &x[..], &kernel, After::NOTHING, &mut out[..]);
         assert_near(&out, &y, &format!("forward {what}"));
-        input_grad(isa, factors, c, &kernel, &g, &mut grad_x);
+        input_grad(isa, factors, c, &kernel, &g[..], &mut grad_x[..]);
         assert_near(&grad_x, &dx, &format!("input grad {what}"));
-        kernel_grad(isa, factors, c, &x, &g, &mut grad_k);
+        kernel_grad(isa, factors, c, &x[..], &g[..], &mut grad_k);
         assert_near(&grad_k, &dk, &format!("kernel grad {what}"));
         if factors == Factors::Bf16 {
             continue;
@@ -239,15 +239,15 @@ fn nothing_comes_of_nothing() {
     let none = square([0, 3, 8, 4], 3, 1, 1);
     let (x, kernel) = ([0.0; 0], [1.0; 4 * 27]);
     let factors = Factors::Bf16;
-    forward(isa, factors, &none, &x, &kernel, After::NOTHING, &mut []);
-    input_grad(isa, factors, &none, &kernel, &[], &mut []);
+    forward(isa, factors, &none, &x[..], &kernel, After::NOTHING, &mut [0.0f32; 0][..]);
+    input_grad(isa, factors, &none, &kernel, &[0.0f32; 0][..], &mut [0.0f32; 0][..]);
     let mut grad = [1.0; 4 * 27];
-    kernel_grad(isa, factors, &none, &x, &[], &mut grad);
+    kernel_grad(isa, factors, &none, &x[..], &[0.0f32; 0][..], &mut grad);
     assert_eq!(grad, [0.0; 4 * 27]);
     // Without channels, the bias is all there is.
     let empty = square([1, 0, 5, 2], 3, 1, 1);
     let mut out = [f32::NAN; 50];
-    forward(isa, factors, &empty, &[], &[], After { bias: Some(&[1.0, 2.0]), slope: 1.0 }, &mut out);
+    forward(isa, factors, &empty, &[0.0f32; 0][..], &[], After { bias: Some(&[1.0, 2.0]), slope: 1.0 }, &mut out[..]);
     assert!(out[..25].iter().all(|&y| y == 1.0) && out[25..].iter().all(|&y| y == 2.0));
 }
 
@@ -271,14 +271,74 @@ fn threads_change_no_bit() {
                 let (mut out, mut grad_x, mut grad_k) =
                     (vec![0.0; g.len()], vec![0.0; x.len()], vec![0.0; kernel.len()]);
                 pool.install(|| {
-                    forward(isa, factors, &c, &x, &kernel, After::NOTHING, &mut out);
-                    input_grad(isa, factors, &c, &kernel, &g, &mut grad_x);
-                    kernel_grad(isa, factors, &c, &x, &g, &mut grad_k);
+                    forward(isa, factors, &c, &x[..], &kernel, After::NOTHING, &mut out[..]);
+                    input_grad(isa, factors, &c, &kernel, &g[..], &mut grad_x[..]);
+                    kernel_grad(isa, factors, &c, &x[..], &g[..], &mut grad_k);
                 });
                 (out, grad_x, grad_k)
             };
             let one = with(1);
             assert!(with(2) == one && with(3) == one, "{isa} {factors:?} {c:?}");
+        }
+    }
+}
+
+/// Images in bfloat16 give what the same images in f32 give, rounded once where the result is bfloat16 too.
+#[test]
+fn images_in_bfloat16_are_rounded_once() {
+    for c in [
+        square([2, 3, 37, 16], 7, 1, 3),
+        square([2, 16, 32, 16], 1, 1, 0),
+        square([2, 16, 33, 16], 3, 1, 1),
+        square([1, 8, 30, 10], 5, 1, 0),
+        square([2, 40, 16, 33], 3, 2, 1),
+        square([2, 64, 14, 40], 1, 1, 0),
+        square([3, 30, 7, 50], 7, 1, 0),
+        square([2, 5, 3, 7], 4, 3, 2),
+        square([1, 0, 5, 2], 3, 1, 1),
+        Convolution { groups: 40, ..square([2, 40, 14, 40], 3, 1, 1) },
+    ] {
+        let mut numbers = numbers(5);
+        let kernel = numbers.floats(c.kernel_len());
+        let halves = |x: &[f32]| -> Vec<u16> { x.iter().map(|&x| round(x)).collect() };
+        let [x16, g16] = [c.image_len(), c.out_len()].map(|len| halves(&numbers.floats(len)));
+        let [x, g] = [&x16, &g16].map(|v| v.iter().map(|&h| widen(h)).collect::<Vec<f32>>());
+        for (isa, factors) in Isa::available().flat_map(|isa| [(isa, Factors::F32), (isa, Factors::Bf16)]) {
+            let what = format!("{isa} {factors:?} {c:?}");
+            let run = |halves_in: bool, out: NumbersMut<'_>, grad_x: NumbersMut<'_>| {
+                let after = After { bias: None, slope: 0.25 };
+                match halves_in {
+                    true => forward(isa, factors, &c, &x16[..], &kernel, after, out),
+                    false => forward(isa, factors, &c, &x[..], &kernel, after, out),
+                }
+                match halves_in {
+                    true => input_grad(isa, factors, &c, &kernel, &g16[..], grad_x),
+                    false => input_grad(isa, factors, &c, &kernel, &g[..], grad_x),
+                }
+            };
+            let (mut out, mut grad_x) = (vec![f32::NAN; g.len()], vec![f32::NAN; x.len()]);
+            run(false, NumbersMut::from(&mut out[..]), NumbersMut::from(&mut grad_x[..]));
+            for halves_in in [false, true] {
+                let (mut out16, mut grad_x16) = (vec![7; g.len()], vec![7; x.len()]);
+                run(halves_in, NumbersMut::from(&mut out16[..]), NumbersMut::from(&mut grad_x16[..]));
+                assert!(out16 == halves(&out), "forward from halves {halves_in} {what}");
+                assert!(grad_x16 == halves(&grad_x), "input grad from halves {halves_in} {what}");
+            }
+            let (mut again, mut grad_x_again) = (vec![f32::NAN; g.len()], vec![f32::NAN; x.len()]);
+            run(true, NumbersMut::from(&mut again[..]), NumbersMut::from(&mut grad_x_again[..]));
+            assert!(again == out && grad_x_again == grad_x, "floats from halves {what}");
+
+            let mut grad_k = vec![f32::NAN; kernel.len()];
+            kernel_grad(isa, factors, &c, &x[..], &g[..], &mut grad_k);
+            for (x_halves, g_halves) in [(true, true), (true, false), (false, true)] {
+                let mut again = vec![f32::NAN; kernel.len()];
+                match (x_halves, g_halves) {
+                    (true, true) => kernel_grad(isa, factors, &c, &x16[..], &g16[..], &mut again),
+                    (true, false) => kernel_grad(isa, factors, &c, &x16[..], &g[..], &mut again),
+                    _ => kernel_grad(isa, factors, &c, &x[..], &g16[..], &mut again),
+                }
+                assert!(again == grad_k, "kernel grad from halves {x_halves} {g_halves} {what}");
+            }
         }
     }
 }
@@ -293,5 +353,5 @@ fn a_kernel_that_does_not_fit_is_refused() {
 #[should_panic(expected = "the kernel has another size")]
 fn a_kernel_of_another_size_is_refused() {
     let c = square([1, 2, 4, 1], 3, 1, 1);
-    forward(Isa::Portable, Factors::F32, &c, &[0.0; 32], &[0.0; 9], After::NOTHING, &mut [0.0; 16]);
+    forward(Isa::Portable, Factors::F32, &c, &[0.0; 32][..], &[0.0; 9], After::NOTHING, &mut [0.0; 16][..]);
 }

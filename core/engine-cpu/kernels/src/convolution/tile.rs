@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use crate::{
     factors::Kind,
+    numbers::Stored,
     simd::{Kernel, Simd},
 };
 
@@ -67,13 +68,13 @@ pub struct Terms<'a> {
 
 /// Positions of a panel of outputs.
 #[derive(Clone, Copy)]
-pub struct Sums<'a> {
+pub struct Sums<'a, T> {
     pub terms: Terms<'a>,
     /// Outputs of the panel.
     pub width: usize,
     /// Vectors of positions.
     pub vectors: usize,
-    pub to: *mut f32,
+    pub to: *mut T,
     /// From one output's sums to the next.
     pub stride: usize,
 }
@@ -84,14 +85,14 @@ pub struct Sums<'a> {
 /// # Safety
 /// `source` is valid for the positions behind each offset, `weights` for all of them, `to` for the outputs' positions.
 #[inline(never)]
-pub unsafe fn sweep<K: Kind, S: Simd>(sums: Sums<'_>) {
-    S::ISA.run(Sweep::<K>(sums, PhantomData));
+pub unsafe fn sweep<K: Kind, S: Simd, T: Stored>(sums: Sums<'_, T>) {
+    S::ISA.run(Sweep::<K, T>(sums, PhantomData));
 }
 
 /// What [`sweep`] is asked for; its promises hold.
-struct Sweep<'a, K>(Sums<'a>, PhantomData<K>);
+struct Sweep<'a, K, T>(Sums<'a, T>, PhantomData<K>);
 
-impl<K: Kind> Kernel for Sweep<'_, K> {
+impl<K: Kind, T: Stored> Kernel for Sweep<'_, K, T> {
     type Output = ();
     const BF16: bool = K::BF16;
     #[inline(always)]
@@ -101,20 +102,20 @@ impl<K: Kind> Kernel for Sweep<'_, K> {
         // SAFETY: the promises of `sweep`'s caller.
         unsafe {
             match (S::REGISTERS, sums.width) {
-                (32, 8) => blocks::<K, S, 8, 3>(s, sums),
-                (32, 4) => blocks::<K, S, 4, 6>(s, sums),
-                (32, 3) => blocks::<K, S, 3, 8>(s, sums),
-                (32, 2) => blocks::<K, S, 2, 8>(s, sums),
-                (32, 1) => blocks::<K, S, 1, 8>(s, sums),
-                (16, 6) => blocks::<K, S, 6, 2>(s, sums),
-                (16, 4) => blocks::<K, S, 4, 2>(s, sums),
-                (16, 3) => blocks::<K, S, 3, 4>(s, sums),
-                (16, 2) => blocks::<K, S, 2, 5>(s, sums),
-                (16, 1) => blocks::<K, S, 1, 8>(s, sums),
-                (_, 4) => blocks::<K, S, 4, 1>(s, sums),
-                (_, 3) => blocks::<K, S, 3, 1>(s, sums),
-                (_, 2) => blocks::<K, S, 2, 2>(s, sums),
-                (_, 1) => blocks::<K, S, 1, 4>(s, sums),
+                (32, 8) => blocks::<K, S, T, 8, 3>(s, sums),
+                (32, 4) => blocks::<K, S, T, 4, 6>(s, sums),
+                (32, 3) => blocks::<K, S, T, 3, 8>(s, sums),
+                (32, 2) => blocks::<K, S, T, 2, 8>(s, sums),
+                (32, 1) => blocks::<K, S, T, 1, 8>(s, sums),
+                (16, 6) => blocks::<K, S, T, 6, 2>(s, sums),
+                (16, 4) => blocks::<K, S, T, 4, 2>(s, sums),
+                (16, 3) => blocks::<K, S, T, 3, 4>(s, sums),
+                (16, 2) => blocks::<K, S, T, 2, 5>(s, sums),
+                (16, 1) => blocks::<K, S, T, 1, 8>(s, sums),
+                (_, 4) => blocks::<K, S, T, 4, 1>(s, sums),
+                (_, 3) => blocks::<K, S, T, 3, 1>(s, sums),
+                (_, 2) => blocks::<K, S, T, 2, 2>(s, sums),
+                (_, 1) => blocks::<K, S, T, 1, 4>(s, sums),
                 _ => unreachable!("no panel has this width"),
             }
         }
@@ -124,24 +125,24 @@ impl<K: Kind> Kernel for Sweep<'_, K> {
 /// # Safety
 /// As for [`sweep`].
 #[inline(always)]
-unsafe fn blocks<K: Kind, S: Simd, const O: usize, const P: usize>(s: S, sums: Sums<'_>) {
+unsafe fn blocks<K: Kind, S: Simd, T: Stored, const O: usize, const P: usize>(s: S, sums: Sums<'_, T>) {
     let mut at = 0;
     // SAFETY: the caller's promises; vectors from `at` on.
     unsafe {
         while sums.vectors - at >= P {
-            tile::<K, S, O, P>(s, sums, at * S::LANES);
+            tile::<K, S, T, O, P>(s, sums, at * S::LANES);
             at += P;
         }
         if P > 4 && sums.vectors - at >= 4 {
-            tile::<K, S, O, 4>(s, sums, at * S::LANES);
+            tile::<K, S, T, O, 4>(s, sums, at * S::LANES);
             at += 4;
         }
         if P > 2 && sums.vectors - at >= 2 {
-            tile::<K, S, O, 2>(s, sums, at * S::LANES);
+            tile::<K, S, T, O, 2>(s, sums, at * S::LANES);
             at += 2;
         }
         if P > 1 && sums.vectors > at {
-            tile::<K, S, O, 1>(s, sums, at * S::LANES);
+            tile::<K, S, T, O, 1>(s, sums, at * S::LANES);
         }
     }
 }
@@ -149,7 +150,7 @@ unsafe fn blocks<K: Kind, S: Simd, const O: usize, const P: usize>(s: S, sums: S
 /// # Safety
 /// As for [`sweep`], for P vectors from position `at` on.
 #[inline(always)]
-unsafe fn tile<K: Kind, S: Simd, const O: usize, const P: usize>(s: S, job: Sums<'_>, at: usize) {
+unsafe fn tile<K: Kind, S: Simd, T: Stored, const O: usize, const P: usize>(s: S, job: Sums<'_, T>, at: usize) {
     let Sums { terms, to, stride, .. } = job;
     let mut sums = [[s.splat(0.0); P]; O];
     for (sums, &bias) in sums.iter_mut().zip(terms.bias) {
@@ -190,7 +191,7 @@ unsafe fn tile<K: Kind, S: Simd, const O: usize, const P: usize>(s: S, job: Sums
         for (o, sums) in sums.iter().enumerate() {
             for (p, &sum) in sums.iter().enumerate() {
                 // The order of operands lets a NaN through.
-                s.store(to.add(o * stride + at + p * S::LANES), s.max(sum, s.mul(sum, slope)));
+                T::store(s, to.add(o * stride + at + p * S::LANES), s.max(sum, s.mul(sum, slope)));
             }
         }
     }

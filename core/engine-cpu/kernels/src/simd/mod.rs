@@ -72,6 +72,19 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `to` is valid for `LANES` writes.
     unsafe fn store_bf16(self, to: *mut u16, x: Self::F);
+    /// The first `count` lanes, so rounded.
+    ///
+    /// # Safety
+    /// `to` is valid for `count` writes; `count` is at most `LANES`.
+    #[inline(always)]
+    unsafe fn store_first_bf16(self, to: *mut u16, x: Self::F, count: usize) {
+        let mut lanes = [0; 16];
+        // SAFETY: the caller's promise; no vector has more lanes.
+        unsafe {
+            self.store_bf16(lanes.as_mut_ptr(), x);
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count);
+        }
+    }
     /// The nearest number of bfloat16, ties to even; NaN stays NaN.
     fn round_bf16(self, x: Self::F) -> Self::F;
 

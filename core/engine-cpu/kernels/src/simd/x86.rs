@@ -125,6 +125,13 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         })
     }
     #[inline(always)]
+    unsafe fn store_first_bf16(self, to: *mut u16, x: __m512, count: usize) {
+        with_features!({
+            let bits = _mm512_srli_epi32(_mm512_castps_si512(self.round_bf16(x)), 16);
+            _mm256_mask_storeu_epi16(to.cast(), ((1u32 << count) - 1) as __mmask16, _mm512_cvtepi32_epi16(bits))
+        })
+    }
+    #[inline(always)]
     fn round_bf16(self, x: __m512) -> __m512 {
         with_features!({
             let bits = _mm512_castps_si512(x);
