@@ -68,7 +68,7 @@ mod resize {
         let (Resize { planes, from, .. }, taps) = (on.case, on.case.taps());
         let [x, mut y] = on.case.sizes().map(Numbers::new);
         bencher.counter(bytes(&on.case.sizes())).bench_local(|| {
-            resize::forward(on.isa, planes, (from, from), &taps, &taps, &x, &mut y);
+            resize::forward(on.isa, planes, (from, from), &taps, &taps, &x[..], &mut y[..]);
         });
     }
 
@@ -77,7 +77,7 @@ mod resize {
         let (Resize { planes, from, .. }, taps) = (on.case, on.case.taps());
         let [mut grad_x, grad] = on.case.sizes().map(Numbers::new);
         bencher.counter(bytes(&on.case.sizes())).bench_local(|| {
-            resize::backward(on.isa, planes, (from, from), &taps, &taps, &grad, &mut grad_x);
+            resize::backward(on.isa, planes, (from, from), &taps, &taps, &grad[..], &mut grad_x[..]);
         });
     }
 }

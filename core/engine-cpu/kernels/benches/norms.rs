@@ -111,7 +111,7 @@ fn column_sums(bencher: Bencher<'_, '_>, on: &On<Matrix>) {
 fn row_sums(bencher: Bencher<'_, '_>, on: &On<Matrix>) {
     let Matrix(rows, width) = on.case;
     let (x, mut y) = (Numbers::new(on.case.len()), Numbers::new(rows));
-    bencher.counter(bytes(1, x.len())).bench_local(|| reduce::sum(on.isa, [rows, width, 1], &x, &mut y));
+    bencher.counter(bytes(1, x.len())).bench_local(|| reduce::sum(on.isa, [rows, width, 1], &x[..], &mut y));
 }
 
 mod batch_norm {
@@ -147,7 +147,7 @@ mod batch_norm {
         let (weight, bias, mut mean, mut variance) = (channels(), channels(), channels(), channels());
         bencher.counter(bytes(3, x.len())).bench_local(|| {
             let (isa, y, mean, variance) = (on.isa, &mut y[..], &mut mean[..], &mut variance[..]);
-            batch_norm::training(isa, shape, EPSILON, &x, &weight, &bias, SLOPE, y, mean, variance);
+            batch_norm::training(isa, shape, EPSILON, &x[..], &weight, &bias, SLOPE, y, mean, variance);
         });
     }
 
@@ -160,8 +160,9 @@ mod batch_norm {
         let (x, grad, mut grad_x) = (all(), all(), all());
         let (weight, bias, mut dw, mut db) = (channels(), channels(), channels(), channels());
         bencher.counter(bytes(6, x.len())).bench_local(|| {
-            let (dx, dw, db) = (Some(&mut grad_x[..]), Some(&mut dw[..]), Some(&mut db[..]));
-            batch_norm::backward(on.isa, shape, EPSILON, &x, &weight, &bias, &grad, SLOPE, None, dx, dw, db);
+            let (isa, x, grad) = (on.isa, &x[..], &grad[..]);
+            let (dx, dw, db) = (Some((&mut grad_x[..]).into()), Some(&mut dw[..]), Some(&mut db[..]));
+            batch_norm::backward(isa, shape, EPSILON, x, &weight, &bias, grad, SLOPE, None, dx, dw, db);
         });
     }
 }

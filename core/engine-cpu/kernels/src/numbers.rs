@@ -129,6 +129,14 @@ pub(crate) trait Stored: Copy + Send + Sync + 'static {
     /// # Safety
     /// `to` is valid for `count` writes, at most a vector.
     unsafe fn store_first<S: Simd>(s: S, to: *mut Self, x: S::F, count: usize);
+    /// How many floats [`Stored::floats`] and [`Stored::floats_mut`] need beside `count` numbers.
+    fn spare(count: usize) -> usize;
+    /// Numbers as `f32`: where they stand, or widened to `spare`.
+    fn floats<'a, S: Simd>(s: S, from: &'a [Self], spare: &'a mut [f32]) -> &'a [f32];
+    /// Where numbers may be written as `f32`: where they will stand, or `spare`, until [`Stored::settle`].
+    fn floats_mut<'a>(to: &'a mut [Self], spare: &'a mut [f32]) -> &'a mut [f32];
+    /// Rounds what was written to `spare`.
+    fn settle<S: Simd>(s: S, spare: &[f32], to: &mut [Self]);
 }
 
 impl Stored for f32 {
@@ -177,6 +185,20 @@ impl Stored for f32 {
         // SAFETY: the caller's promise.
         unsafe { s.store_first(to, x, count) }
     }
+    #[inline(always)]
+    fn spare(_count: usize) -> usize {
+        0
+    }
+    #[inline(always)]
+    fn floats<'a, S: Simd>(_: S, from: &'a [f32], _spare: &'a mut [f32]) -> &'a [f32] {
+        from
+    }
+    #[inline(always)]
+    fn floats_mut<'a>(to: &'a mut [f32], _spare: &'a mut [f32]) -> &'a mut [f32] {
+        to
+    }
+    #[inline(always)]
+    fn settle<S: Simd>(_: S, _spare: &[f32], _to: &mut [f32]) {}
 }
 
 impl Stored for u16 {
@@ -219,6 +241,27 @@ impl Stored for u16 {
     unsafe fn store_first<S: Simd>(s: S, to: *mut u16, x: S::F, count: usize) {
         // SAFETY: the caller's promise.
         unsafe { s.store_first_bf16(to, x, count) }
+    }
+    #[inline(always)]
+    fn spare(count: usize) -> usize {
+        count
+    }
+    #[inline(always)]
+    fn floats<'a, S: Simd>(s: S, from: &'a [u16], spare: &'a mut [f32]) -> &'a [f32] {
+        let spare = &mut spare[..from.len()];
+        // SAFETY: both have as many numbers.
+        unsafe { widen(s, from.as_ptr(), spare.as_mut_ptr(), from.len()) };
+        spare
+    }
+    #[inline(always)]
+    fn floats_mut<'a>(to: &'a mut [u16], spare: &'a mut [f32]) -> &'a mut [f32] {
+        &mut spare[..to.len()]
+    }
+    #[inline(always)]
+    fn settle<S: Simd>(s: S, spare: &[f32], to: &mut [u16]) {
+        let spare = &spare[..to.len()];
+        // SAFETY: both have as many numbers.
+        unsafe { round(s, spare.as_ptr(), to.as_mut_ptr(), to.len()) };
     }
 }
 

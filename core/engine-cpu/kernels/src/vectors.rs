@@ -112,6 +112,8 @@ pub(crate) use {fold, map, sum};
 /// What tests of these kernels share.
 #[cfg(test)]
 pub mod testing {
+    use crate::{bf16, numbers::NumbersMut};
+
     /// Numbers in -1..1 that do not repeat.
     pub fn numbers(count: usize, seed: u64) -> Vec<f32> {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -122,6 +124,26 @@ pub mod testing {
             (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
         };
         (0..count).map(|_| next()).collect()
+    }
+
+    /// Numbers rounded to bfloat16, and what they stand for then.
+    pub fn halves(x: &[f32]) -> (Vec<u16>, Vec<f32>) {
+        x.iter().map(|&x| bf16::round(x)).map(|half| (half, bf16::widen(half))).unzip()
+    }
+
+    /// What `write` writes: `count` numbers of `f32`, or what those in bfloat16 stand for. Nothing behind them is touched.
+    pub fn written(count: usize, in_bf16: bool, write: impl FnOnce(NumbersMut<'_>)) -> Vec<f32> {
+        let all: Vec<f32> = if in_bf16 {
+            let mut y = vec![bf16::round(7.0); count + 16];
+            write((&mut y[..count]).into());
+            y.into_iter().map(bf16::widen).collect()
+        } else {
+            let mut y = vec![7.0; count + 16];
+            write((&mut y[..count]).into());
+            y
+        };
+        assert_eq!(all[count..], [7.0; 16], "behind the end");
+        all[..count].to_vec()
     }
 
     /// Relative to the largest of all that are finite; NaN stands for NaN.

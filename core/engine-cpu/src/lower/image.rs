@@ -25,8 +25,8 @@ impl Lowering<'_> {
         let given = self.dense(node.operands[usize::from(adjoint)]);
         let to = self.output(node.results[0]);
         self.emit([given], [to], move |a| match adjoint {
-            false => resize::forward(isa, planes, from, &taps[0], &taps[1], a.read(0), a.write(0)),
-            true => resize::backward(isa, planes, from, &taps[0], &taps[1], a.read(0), a.write(0)),
+            false => resize::forward(isa, planes, from, &taps[0], &taps[1], a.numbers(0), a.write_numbers(0)),
+            true => resize::backward(isa, planes, from, &taps[0], &taps[1], a.numbers(0), a.write_numbers(0)),
         });
     }
 

@@ -111,8 +111,8 @@ impl Lowering<'_> {
         }
         let slope = rectified.map(|(_, slope)| slope as f32);
         self.emit(reads, writes, move |a| {
-            let [x, weight, bias, running_mean, running_var] = [0, 1, 2, 3, 4].map(|i| a.read::<f32>(i));
-            let (y, mean, variance) = (a.write(0), a.write(1), a.write(2));
+            let [weight, bias, running_mean, running_var] = [1, 2, 3, 4].map(|i| a.read::<f32>(i));
+            let (x, y, mean, variance) = (a.numbers(0), a.write_numbers(0), a.write(1), a.write(2));
             batch_norm::training(isa, shape, epsilon as f32, x, weight, bias, slope, y, mean, variance);
             mix(mean, running_mean, 1.0, momentum);
             mix(variance, running_var, unbiased, momentum);
@@ -142,8 +142,9 @@ impl Lowering<'_> {
             before = Some(slope as f32);
         }
         self.emit(reads, writes, move |a: &Access<'_>| {
-            let [x, weight, bias, g] = [0, 1, 2, 3].map(|i| a.read::<f32>(i));
-            let [dx, dw, db] = [0, 1, 2].map(|i| wanted[i].map(|at| a.write(at)));
+            let (x, weight, bias, g) = (a.numbers(0), a.read(1), a.read(2), a.numbers(3));
+            let dx = wanted[0].map(|at| a.write_numbers(at));
+            let [dw, db] = [1, 2].map(|i| wanted[i].map(|at| a.write(at)));
             batch_norm::backward(isa, shape, epsilon, x, weight, bias, g, slope, before, dx, dw, db);
         });
     }

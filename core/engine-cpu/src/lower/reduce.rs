@@ -32,8 +32,8 @@ impl Lowering<'_> {
                 false => self.buffer(product(&shape), self.buffers[from].element, Home::Arena),
             };
             self.emit([from], [to], move |a| match is_sum {
-                true => reduce::sum(isa, sizes, a.read(0), a.write(0)),
-                false => reduce::max(isa, sizes, a.read(0), a.write(0)),
+                true => reduce::sum(isa, sizes, a.numbers(0), a.write(0)),
+                false => reduce::max(isa, sizes, a.numbers(0), a.write(0)),
             });
             from = to;
         }

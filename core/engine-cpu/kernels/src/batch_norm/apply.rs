@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::{Rectifier, Shape};
 use crate::{
+    numbers::{Numbers, NumbersMut, Stored},
     shared::SharedMut,
     simd::{Isa, Kernel, Simd},
     vectors::{TASK, map},
@@ -15,9 +16,9 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct Pass<'a> {
     pub shape: Shape,
-    pub x: &'a [f32],
+    pub x: Numbers<'a>,
     /// That of y: then the gradient of x is written.
-    pub grad: Option<&'a [f32]>,
+    pub grad: Option<Numbers<'a>>,
     /// For each channel, one after the other: mean, factor, bias; for the gradient what it loses, flat and along what is centred.
     pub constants: &'a [f32],
     pub activation: Option<f32>,
@@ -28,7 +29,26 @@ pub struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    pub fn run(self, isa: Isa, to: SharedMut<'_, f32>) {
+    pub fn run(self, isa: Isa, to: NumbersMut<'_>) {
+        match to {
+            NumbersMut::F32(to) => self.write(isa, to),
+            NumbersMut::Bf16(to) => self.write(isa, to),
+        }
+    }
+
+    fn write<Y: Stored>(self, isa: Isa, to: SharedMut<'_, Y>) {
+        match (self.x, self.grad) {
+            // Any type will do for a gradient that is not there.
+            (Numbers::F32(x), None) => self.write_rows(isa, x, None::<&[f32]>, to),
+            (Numbers::Bf16(x), None) => self.write_rows(isa, x, None::<&[f32]>, to),
+            (Numbers::F32(x), Some(Numbers::F32(grad))) => self.write_rows(isa, x, Some(grad), to),
+            (Numbers::F32(x), Some(Numbers::Bf16(grad))) => self.write_rows(isa, x, Some(grad), to),
+            (Numbers::Bf16(x), Some(Numbers::F32(grad))) => self.write_rows(isa, x, Some(grad), to),
+            (Numbers::Bf16(x), Some(Numbers::Bf16(grad))) => self.write_rows(isa, x, Some(grad), to),
+        }
+    }
+
+    fn write_rows<X: Stored, G: Stored, Y: Stored>(self, isa: Isa, x: &[X], grad: Option<&[G]>, to: SharedMut<'_, Y>) {
         let Shape { count, channels, plane } = self.shape;
         // Small planes are worked on together: a row is an image, else a plane.
         let together = self.spread != 1 || plane == 1;
@@ -41,32 +61,34 @@ impl Pass<'_> {
         (0..rows.div_ceil(share) * pieces).into_par_iter().for_each(|task| {
             let (first, from) = (task / pieces * share, task % pieces * piece);
             let (rows, columns) = (first..rows.min(first + share), from..width.min(from + piece));
-            isa.run(Rows { pass: &self, together, rows, width, columns, to });
+            isa.run(Rows { pass: &self, x, grad, together, rows, width, columns, to });
         });
     }
 }
 
-struct Rows<'a> {
+struct Rows<'a, X, G, Y> {
     pass: &'a Pass<'a>,
+    x: &'a [X],
+    grad: Option<&'a [G]>,
     together: bool,
     rows: Range<usize>,
     width: usize,
     columns: Range<usize>,
-    to: SharedMut<'a, f32>,
+    to: SharedMut<'a, Y>,
 }
 
-impl Kernel for Rows<'_> {
+impl<X: Stored, G: Stored, Y: Stored> Kernel for Rows<'_, X, G, Y> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Rows { pass, together, rows, width, columns, to } = self;
+        let Rows { pass, x, grad, together, rows, width, columns, to } = self;
         let size = pass.shape.channels * pass.spread;
         let rectifier = Rectifier::new(s, pass.activation.unwrap_or(1.0));
         let before = Rectifier::new(s, pass.before.unwrap_or(1.0));
         let count = columns.len();
         for row in rows {
             let at = row * width + columns.start;
-            let x = pass.x[at..][..count].as_ptr();
+            let x = x[at..][..count].as_ptr();
             let to = to.at(at, count);
             let first = if together { columns.start } else { row % pass.shape.channels };
             let there = if together { count } else { 1 };
@@ -74,7 +96,7 @@ impl Kernel for Rows<'_> {
             let (mean, factor, bias) = (constant(0), constant(1), constant(2));
             // SAFETY: `count` numbers are there of all, but of constants only one unless planes are worked on together.
             unsafe {
-                match (pass.grad, together) {
+                match (grad, together) {
                     (None, true) => map!(s, count, to, [x, mean, factor, bias], {
                         let z = s.fma(s.sub(x, mean), factor, bias);
                         rectifier.apply(s, z, z)

@@ -8,7 +8,8 @@ mod apply;
 mod sums;
 
 use crate::{
-    shared::{Scratch, SharedMut},
+    numbers::{Numbers, NumbersMut},
+    shared::Scratch,
     simd::{Isa, Simd},
 };
 use apply::Pass;
@@ -38,19 +39,20 @@ impl Shape {
 /// # Panics
 /// When a slice has another size.
 #[allow(clippy::too_many_arguments, reason = "the operands of one formula")]
-pub fn training(
+pub fn training<'a>(
     isa: Isa,
     shape: Shape,
     epsilon: f32,
-    x: &[f32],
+    x: impl Into<Numbers<'a>>,
     weight: &[f32],
     bias: &[f32],
     activation: Option<f32>,
-    y: &mut [f32],
+    y: impl Into<NumbersMut<'a>>,
     mean: &mut [f32],
     variance: &mut [f32],
 ) {
-    check(shape, &[x, y], &[weight, bias, mean, variance]);
+    let (x, y) = (x.into(), y.into());
+    check(shape, [x.len(), y.len()], &[weight, bias, mean, variance]);
     statistics(isa, shape, x, mean, variance);
     normalize(isa, shape, epsilon, x, [weight, bias, mean, variance], activation, y);
 }
@@ -60,19 +62,20 @@ pub fn training(
 /// # Panics
 /// When a slice has another size.
 #[allow(clippy::too_many_arguments, reason = "the operands of one formula")]
-pub fn inference(
+pub fn inference<'a>(
     isa: Isa,
     shape: Shape,
     epsilon: f32,
-    x: &[f32],
+    x: impl Into<Numbers<'a>>,
     weight: &[f32],
     bias: &[f32],
     mean: &[f32],
     variance: &[f32],
     activation: Option<f32>,
-    y: &mut [f32],
+    y: impl Into<NumbersMut<'a>>,
 ) {
-    check(shape, &[x, y], &[weight, bias, mean, variance]);
+    let (x, y) = (x.into(), y.into());
+    check(shape, [x.len(), y.len()], &[weight, bias, mean, variance]);
     normalize(isa, shape, epsilon, x, [weight, bias, mean, variance], activation, y);
 }
 
@@ -83,21 +86,22 @@ pub fn inference(
 /// # Panics
 /// When a slice has another size.
 #[allow(clippy::too_many_arguments, reason = "the operands of one formula")]
-pub fn backward(
+pub fn backward<'a>(
     isa: Isa,
     shape: Shape,
     epsilon: f32,
-    x: &[f32],
+    x: impl Into<Numbers<'a>>,
     weight: &[f32],
     bias: &[f32],
-    grad: &[f32],
+    grad: impl Into<Numbers<'a>>,
     activation: Option<f32>,
     before: Option<f32>,
-    grad_x: Option<&mut [f32]>,
+    grad_x: Option<NumbersMut<'a>>,
     grad_weight: Option<&mut [f32]>,
     grad_bias: Option<&mut [f32]>,
 ) {
-    check(shape, &[x, grad], &[weight, bias]);
+    let (x, grad) = (x.into(), grad.into());
+    check(shape, [x.len(), grad.len()], &[weight, bias]);
     let channels = shape.channels;
     let cut = Cut::new(shape);
     let mut memory = Scratch::new(4 * channels);
@@ -140,16 +144,16 @@ pub fn backward(
         constants[4 * size..][columns].fill(slope);
     }
     let pass = Pass { shape, x, grad: Some(grad), constants: &constants, activation, before, spread };
-    pass.run(isa, SharedMut::new(grad_x));
+    pass.run(isa, grad_x);
 }
 
-fn check(shape: Shape, batches: &[&[f32]], channels: &[&[f32]]) {
-    assert!(batches.iter().all(|b| b.len() == shape.len()), "a batch has another size than {shape:?}");
+fn check(shape: Shape, batches: [usize; 2], channels: &[&[f32]]) {
+    assert!(batches.iter().all(|&len| len == shape.len()), "a batch has another size than {shape:?}");
     assert!(channels.iter().all(|c| c.len() == shape.channels), "there is not one number for each of {shape:?}");
 }
 
 /// The mean and the biased variance of each channel; NaN of nothing.
-fn statistics(isa: Isa, shape: Shape, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
+fn statistics(isa: Isa, shape: Shape, x: Numbers<'_>, mean: &mut [f32], variance: &mut [f32]) {
     let numbers = (shape.count * shape.plane) as f64;
     Cut::new(shape).sums(isa, x, Quantity::Moments, mean, variance, |_, parts| {
         let mean = parts.clone().map(|p| p.numbers as f64 * p.first).sum::<f64>() / numbers;
@@ -173,16 +177,16 @@ fn normalize(
     isa: Isa,
     shape: Shape,
     epsilon: f32,
-    x: &[f32],
+    x: Numbers<'_>,
     channels: [&[f32]; 4],
     activation: Option<f32>,
-    y: &mut [f32],
+    y: NumbersMut<'_>,
 ) {
     let spread = Cut::new(shape).spread();
     let mut constants = Scratch::new(3 * shape.channels * spread);
     forward_constants(&mut constants, spread, epsilon, channels);
     let pass = Pass { shape, x, grad: None, constants: &constants, activation, before: None, spread };
-    pass.run(isa, SharedMut::new(y));
+    pass.run(isa, y);
 }
 
 /// A leaky rectifier; the slope 1 leaves everything as it is.

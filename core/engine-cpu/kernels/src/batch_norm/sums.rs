@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::{Rectifier, Shape};
 use crate::{
+    numbers::{Numbers, Stored},
     shared::{Scratch, SharedMut},
     simd::{Isa, Kernel, Simd},
     vectors::{self, first_lanes, fold},
@@ -18,14 +19,14 @@ const IMAGES: usize = 16;
 /// Places of a task.
 const STRIP: usize = 1024;
 
-/// What is summed.
+/// What is summed; `G` holds a gradient.
 #[derive(Clone, Copy)]
-pub enum Quantity<'a> {
+pub enum Quantity<'a, G> {
     /// The mean, and the squares of what is centred by it. What the mean is rounded by is summed too, else it would show in the
     /// variance where the mean is large.
     Moments,
     /// The gradient of z, and its product with x less the mean. `constants` are those of the forward pass.
-    Gradients { grad: &'a [f32], constants: &'a [f32], slope: f32 },
+    Gradients { grad: G, constants: &'a [f32], slope: f32 },
 }
 
 /// What a part of a channel came to.
@@ -72,28 +73,55 @@ impl Cut {
     pub fn sums(
         &self,
         isa: Isa,
-        x: &[f32],
-        quantity: Quantity<'_>,
+        x: Numbers<'_>,
+        quantity: Quantity<'_, Numbers<'_>>,
         first: &mut [f32],
         second: &mut [f32],
         join: impl Fn(usize, Parts<'_>) -> (f32, f32) + Sync,
     ) {
-        let channels = self.shape.channels;
-        let all = self.groups() * channels * self.per_plane;
-        let mut sums = Scratch::new(3 * all);
-        let to = SharedMut::new(&mut sums);
+        let mut sums = Scratch::new(3 * self.parts());
+        self.sum_quantity(isa, x, quantity, SharedMut::new(&mut sums));
+        first.par_iter_mut().zip(second).enumerate().for_each(|(channel, (first, second))| {
+            (*first, *second) = join(channel, Parts { cut: self, sums: &sums, channel, next: 0 });
+        });
+    }
+
+    /// Parts of all channels.
+    fn parts(&self) -> usize {
+        self.groups() * self.shape.channels * self.per_plane
+    }
+
+    fn sum_quantity(&self, isa: Isa, x: Numbers<'_>, quantity: Quantity<'_, Numbers<'_>>, to: SharedMut<'_, f32>) {
+        match x {
+            Numbers::F32(x) => self.sum_numbers(isa, x, quantity, to),
+            Numbers::Bf16(x) => self.sum_numbers(isa, x, quantity, to),
+        }
+    }
+
+    fn sum_numbers<X: Stored>(&self, isa: Isa, x: &[X], quantity: Quantity<'_, Numbers<'_>>, to: SharedMut<'_, f32>) {
+        match quantity {
+            // Any type will do for a gradient that is not there.
+            Quantity::Moments => self.sum_parts::<X, f32>(isa, x, Quantity::Moments, to),
+            Quantity::Gradients { grad: Numbers::F32(grad), constants, slope } => {
+                self.sum_parts(isa, x, Quantity::Gradients { grad, constants, slope }, to);
+            }
+            Quantity::Gradients { grad: Numbers::Bf16(grad), constants, slope } => {
+                self.sum_parts(isa, x, Quantity::Gradients { grad, constants, slope }, to);
+            }
+        }
+    }
+
+    fn sum_parts<X: Stored, G: Stored>(&self, isa: Isa, x: &[X], quantity: Quantity<'_, &[G]>, to: SharedMut<'_, f32>) {
+        let all = self.parts();
         let job = Job { cut: self, x, quantity, all, to };
         if self.small {
-            let strips = (channels * self.per_plane).div_ceil(STRIP);
+            let strips = (self.shape.channels * self.per_plane).div_ceil(STRIP);
             (0..self.groups() * strips).into_par_iter().for_each(|task| {
                 isa.run(Places { job: &job, group: task / strips, first: task % strips * STRIP });
             });
         } else {
             (0..all).into_par_iter().for_each(|index| isa.run(Piece { job: &job, index }));
         }
-        first.par_iter_mut().zip(second).enumerate().for_each(|(channel, (first, second))| {
-            (*first, *second) = join(channel, Parts { cut: self, sums: &sums, channel, next: 0 });
-        });
     }
 }
 
@@ -127,10 +155,10 @@ impl Iterator for Parts<'_> {
     }
 }
 
-struct Job<'a> {
+struct Job<'a, X, G> {
     cut: &'a Cut,
-    x: &'a [f32],
-    quantity: Quantity<'a>,
+    x: &'a [X],
+    quantity: Quantity<'a, &'a [G]>,
     /// Parts of all channels: first sums, second ones and rests stand one after the other, so many of each.
     all: usize,
     to: SharedMut<'a, f32>,
@@ -144,11 +172,11 @@ macro_rules! two_sums {
         let mut at = 0;
         while at + 2 * S::LANES <= $count {
             {
-                $(let $x = $s.load($x.add(at));)+
+                $(let $x = Stored::load($s, $x.add(at));)+
                 let $last = even;
                 even = $step;
             }
-            $(let $x = $s.load($x.add(at + S::LANES));)+
+            $(let $x = Stored::load($s, $x.add(at + S::LANES));)+
             let $last = odd;
             odd = $step;
             at += 2 * S::LANES;
@@ -167,12 +195,12 @@ macro_rules! two_sums {
 }
 
 /// A piece of some planes of one channel.
-struct Piece<'a> {
-    job: &'a Job<'a>,
+struct Piece<'a, X, G> {
+    job: &'a Job<'a, X, G>,
     index: usize,
 }
 
-impl Kernel for Piece<'_> {
+impl<X: Stored, G: Stored> Kernel for Piece<'_, X, G> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -228,13 +256,13 @@ impl Kernel for Piece<'_> {
 }
 
 /// Some images, for a strip of the places of all channels.
-struct Places<'a> {
-    job: &'a Job<'a>,
+struct Places<'a, X, G> {
+    job: &'a Job<'a, X, G>,
     group: usize,
     first: usize,
 }
 
-impl Kernel for Places<'_> {
+impl<X: Stored, G: Stored> Kernel for Places<'_, X, G> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -287,7 +315,7 @@ impl Kernel for Places<'_> {
 /// # Panics
 /// When they are not there.
 #[inline(always)]
-fn load<S: Simd>(s: S, from: &[f32], at: usize, lanes: usize) -> S::F {
+fn load<S: Simd, T: Stored>(s: S, from: &[T], at: usize, lanes: usize) -> S::F {
     let from = from[at..][..lanes].as_ptr();
     // SAFETY: `lanes` numbers are there.
     unsafe { vectors::load(s, from, lanes) }

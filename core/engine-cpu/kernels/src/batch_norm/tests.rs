@@ -1,7 +1,7 @@
 //! Every pass against plain sums in f64, for planes of every size.
 
 use super::*;
-use crate::vectors::testing::{assert_near, assert_threads_change_no_bit, numbers};
+use crate::vectors::testing::{assert_near, assert_threads_change_no_bit, halves, numbers, written};
 
 const EPSILON: f32 = 1e-5;
 
@@ -25,22 +25,48 @@ impl Case {
 
     /// The result, mean and variance.
     fn training(&self, isa: Isa, activation: Option<f32>) -> [Vec<f32>; 3] {
-        let Case { shape, x, weight, bias, .. } = self;
-        let mut results = [shape.len(), shape.channels, shape.channels].map(|len| vec![7.0; len]);
-        let [y, mean, variance] = &mut results;
-        training(isa, *shape, EPSILON, x, weight, bias, activation, y, mean, variance);
-        results
+        self.training_of(isa, activation, &self.x[..], false)
+    }
+
+    /// Of x in another memory, the result in bfloat16 or not.
+    fn training_of<'a>(
+        &self,
+        isa: Isa,
+        activation: Option<f32>,
+        x: impl Into<Numbers<'a>>,
+        in_bf16: bool,
+    ) -> [Vec<f32>; 3] {
+        let Case { shape, weight, bias, .. } = self;
+        let [mut mean, mut variance] = [0; 2].map(|_| vec![7.0; shape.channels]);
+        let x = x.into();
+        let y = written(shape.len(), in_bf16, |y| {
+            training(isa, *shape, EPSILON, x, weight, bias, activation, y, &mut mean, &mut variance);
+        });
+        [y, mean, variance]
     }
 
     /// The gradients of x, weight and bias; 7 in those that are not wanted.
     fn backward(&self, isa: Isa, activation: Option<f32>, wanted: [bool; 3]) -> [Vec<f32>; 3] {
-        let Case { shape, x, weight, bias, grad, before } = self;
-        let mut grads = [shape.len(), shape.channels, shape.channels].map(|len| vec![7.0; len]);
-        let [dx, dw, db] = &mut grads;
-        let (dx, dw) = (wanted[0].then_some(&mut dx[..]), wanted[1].then_some(&mut dw[..]));
-        let db = wanted[2].then_some(&mut db[..]);
-        backward(isa, *shape, EPSILON, x, weight, bias, grad, activation, *before, dx, dw, db);
-        grads
+        self.backward_of(isa, activation, [&self.x[..], &self.grad[..]].map(Into::into), false, wanted)
+    }
+
+    /// Of x and a gradient in another memory, that of x in bfloat16 or not.
+    fn backward_of(
+        &self,
+        isa: Isa,
+        activation: Option<f32>,
+        [x, grad]: [Numbers<'_>; 2],
+        in_bf16: bool,
+        wanted: [bool; 3],
+    ) -> [Vec<f32>; 3] {
+        let Case { shape, weight, bias, before, .. } = self;
+        let [mut dw, mut db] = [0; 2].map(|_| vec![7.0; shape.channels]);
+        let dx = written(shape.len(), in_bf16, |dx| {
+            let (dx, dw) = (wanted[0].then_some(dx), wanted[1].then_some(&mut dw[..]));
+            let db = wanted[2].then_some(&mut db[..]);
+            backward(isa, *shape, EPSILON, x, weight, bias, grad, activation, *before, dx, dw, db);
+        });
+        [dx, dw, db]
     }
 
     /// The result, mean, variance, and the gradients of x, weight and bias.
@@ -111,7 +137,7 @@ fn every_pass_keeps_to_the_formulas() {
                 let mut y = vec![7.0; case.x.len()];
                 let [there, mean, variance] = &forward;
                 let Case { shape, x, weight, bias, .. } = &case;
-                inference(isa, *shape, EPSILON, x, weight, bias, mean, variance, activation, &mut y);
+                inference(isa, *shape, EPSILON, &x[..], weight, bias, mean, variance, activation, &mut y[..]);
                 assert!(y == *there, "{isa} {sizes:?}: the same statistics give the same bits");
                 for subset in 0..8 {
                     let wanted = std::array::from_fn(|i| subset >> i & 1 == 1);
@@ -119,6 +145,42 @@ fn every_pass_keeps_to_the_formulas() {
                     for i in 0..3 {
                         let same = if wanted[i] { some[i] == grads[i] } else { some[i].iter().all(|&x| x == 7.0) };
                         assert!(same, "{isa} {sizes:?} {subset} {i}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// In bfloat16 stands the nearest of the same result, and what is read from it is what it stands for.
+#[test]
+fn bfloat16_is_a_matter_of_memory_alone() {
+    for sizes in SHAPES {
+        let mut case = Case::new(sizes, 0.7);
+        let (x, wide_x) = halves(&case.x);
+        let (grad, wide_grad) = halves(&case.grad);
+        (case.x, case.grad, case.before) = (wide_x, wide_grad, Some(0.2));
+        let Case { shape, weight, bias, .. } = &case;
+        let [both_x, both_grad] =
+            [(&case.x, &x), (&case.grad, &grad)].map(|(wide, half)| [(&wide[..]).into(), (&half[..]).into()]);
+        for isa in Isa::available() {
+            for activation in [None, Some(0.01)] {
+                let [y, mean, variance] = case.training(isa, activation);
+                let [dx, dw, db] = case.backward(isa, activation, [true; 3]);
+                let expected = |y: &Vec<f32>, in_bf16| if in_bf16 { halves(y).1 } else { y.clone() };
+                for (x, in_bf16) in both_x.into_iter().flat_map(|x: Numbers<'_>| [(x, false), (x, true)]) {
+                    let what = format!("{isa} {sizes:?} {activation:?} {in_bf16}");
+                    let y = expected(&y, in_bf16);
+                    let found = case.training_of(isa, activation, x, in_bf16);
+                    assert_eq!(found, [&y, &mean, &variance].map(Vec::clone), "{what}");
+                    let found = written(shape.len(), in_bf16, |y| {
+                        inference(isa, *shape, EPSILON, x, weight, bias, &mean, &variance, activation, y);
+                    });
+                    assert_eq!(found, y, "{what}");
+                    let dx = expected(&dx, in_bf16);
+                    for grad in both_grad {
+                        let found = case.backward_of(isa, activation, [x, grad], in_bf16, [true; 3]);
+                        assert_eq!(found, [&dx, &dw, &db].map(Vec::clone), "{what}");
                     }
                 }
             }
@@ -148,7 +210,7 @@ fn a_rectifier_gives_exactly_zero_and_lets_nan_through() {
         (x[0], x[1], x[2]) = (f32::NEG_INFINITY, f32::NAN, 2.0);
         for isa in Isa::available() {
             let mut y = vec![7.0; x.len()];
-            inference(isa, shape, 0.0, &x, &[1.0], &[0.0], &[0.0], &[1.0], Some(0.0), &mut y);
+            inference(isa, shape, 0.0, &x[..], &[1.0], &[0.0], &[0.0], &[1.0], Some(0.0), &mut y[..]);
             assert!(y[0].to_bits() == 0 && y[1].is_nan() && y[2] == 2.0, "{isa} {plane}");
             assert!(y[3..].iter().all(|y| y.to_bits() == 0), "{isa} {plane}");
         }
@@ -194,9 +256,13 @@ fn nothing_has_no_statistics() {
 fn threads_change_no_bit() {
     for sizes in SHAPES {
         let case = Case::new(sizes, 0.0);
+        let (x, grad) = (halves(&case.x).0, halves(&case.grad).0);
         for isa in Isa::available() {
             assert_threads_change_no_bit(&format!("{isa} {sizes:?}"), || {
                 let mut all = case.training(isa, Some(0.0)).concat();
+                all.extend(case.training_of(isa, Some(0.0), &x[..], true).concat());
+                let halves = [&x[..], &grad[..]].map(Into::into);
+                all.extend(case.backward_of(isa, Some(0.0), halves, true, [true; 3]).concat());
                 all.extend(case.backward(isa, Some(0.0), [true; 3]).concat());
                 all
             });

@@ -20,16 +20,22 @@ use crate::{
 ///
 /// # Panics
 /// When a slice has another size.
-pub fn sum(isa: Isa, shape: [usize; 3], x: &[f32], y: &mut [f32]) {
-    dense(isa, Sum, shape, x, y);
+pub fn sum<'a>(isa: Isa, shape: [usize; 3], x: impl Into<Numbers<'a>>, y: &mut [f32]) {
+    match x.into() {
+        Numbers::F32(x) => dense(isa, Sum, shape, x, y),
+        Numbers::Bf16(x) => dense(isa, Sum, shape, x, y),
+    }
 }
 
 /// The greatest over the middle of three axes: `[outer, reduced, inner]` to `[outer, inner]`. NaN where any is, -infinity of none.
 ///
 /// # Panics
 /// When a slice has another size.
-pub fn max(isa: Isa, shape: [usize; 3], x: &[f32], y: &mut [f32]) {
-    dense(isa, Greatest, shape, x, y);
+pub fn max<'a>(isa: Isa, shape: [usize; 3], x: impl Into<Numbers<'a>>, y: &mut [f32]) {
+    match x.into() {
+        Numbers::F32(x) => dense(isa, Greatest, shape, x, y),
+        Numbers::Bf16(x) => dense(isa, Greatest, shape, x, y),
+    }
 }
 
 /// The sums of `width` columns over `rows` rows that begin where `x_rows` says.
@@ -60,7 +66,7 @@ pub fn sum_of_squares(isa: Isa, x: &[f32]) -> f32 {
     y[0]
 }
 
-fn dense<O: Op>(isa: Isa, op: O, shape: [usize; 3], x: &[f32], y: &mut [f32]) {
+fn dense<O: Op, T: Stored>(isa: Isa, op: O, shape: [usize; 3], x: &[T], y: &mut [f32]) {
     let [outer, reduced, inner] = shape;
     assert_eq!(x.len(), outer * reduced * inner, "x has another size");
     assert_eq!(y.len(), outer * inner, "the result has another size");

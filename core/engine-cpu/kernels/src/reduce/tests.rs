@@ -1,10 +1,7 @@
 //! Every way of cutting an axis against plain loops.
 
 use super::*;
-use crate::{
-    bf16,
-    vectors::testing::{assert_threads_change_no_bit, numbers},
-};
+use crate::vectors::testing::{assert_threads_change_no_bit, halves, numbers};
 
 const SHAPES: [[usize; 3]; 20] = [
     [1, 1, 1],
@@ -29,9 +26,14 @@ const SHAPES: [[usize; 3]; 20] = [
     [1, 257, 128],
 ];
 
-fn each(isa: Isa, shape: [usize; 3], x: &[f32], run: impl Fn(Isa, [usize; 3], &[f32], &mut [f32])) -> Vec<f32> {
+fn each<'a>(
+    isa: Isa,
+    shape: [usize; 3],
+    x: impl Into<Numbers<'a>>,
+    run: impl Fn(Isa, [usize; 3], Numbers<'a>, &mut [f32]),
+) -> Vec<f32> {
     let mut y = vec![7.0; shape[0] * shape[2]];
-    run(isa, shape, x, &mut y);
+    run(isa, shape, x.into(), &mut y);
     y
 }
 
@@ -55,11 +57,26 @@ fn sums_and_greatest_of_any_shape() {
         let sizes = truth(shape, &x, 0.0, |a, b| a + b.abs());
         let greatest = truth(shape, &x, f64::NEG_INFINITY, greater);
         for isa in Isa::available() {
-            for ((found, sum), size) in each(isa, shape, &x, sum).iter().zip(&sums).zip(&sizes) {
+            for ((found, sum), size) in each(isa, shape, &x[..], sum).iter().zip(&sums).zip(&sizes) {
                 assert!((f64::from(*found) - sum).abs() <= 2e-7 * size, "{isa} {shape:?}: {found} for {sum}");
             }
-            let found: Vec<f64> = each(isa, shape, &x, max).into_iter().map(f64::from).collect();
+            let found: Vec<f64> = each(isa, shape, &x[..], max).into_iter().map(f64::from).collect();
             assert_eq!(found, greatest, "{isa} {shape:?}");
+        }
+    }
+}
+
+/// What is read from bfloat16 is what it stands for.
+#[test]
+fn bfloat16_is_a_matter_of_memory_alone() {
+    for (seed, shape) in SHAPES.into_iter().enumerate() {
+        let x = numbers(shape.iter().product(), seed as u64);
+        let (halves, widened) = halves(&x);
+        for isa in Isa::available() {
+            let [found, expected] = [each(isa, shape, &halves[..], sum), each(isa, shape, &widened[..], sum)];
+            assert_eq!(found, expected, "{isa} {shape:?}");
+            let [found, expected] = [each(isa, shape, &halves[..], max), each(isa, shape, &widened[..], max)];
+            assert_eq!(found, expected, "{isa} {shape:?}");
         }
     }
 }
@@ -72,7 +89,7 @@ fn long_sums_are_accurate() {
         let sums = truth(shape, &x, 0.0, |a, b| a + b);
         let squares: f64 = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
         for isa in Isa::available() {
-            for (found, sum) in each(isa, shape, &x, sum).iter().zip(&sums) {
+            for (found, sum) in each(isa, shape, &x[..], sum).iter().zip(&sums) {
                 assert!((f64::from(*found) / sum - 1.0).abs() <= 5e-7, "{isa} {shape:?}: {found} for {sum}");
             }
             let found = sum_of_squares(isa, &x);
@@ -92,10 +109,10 @@ fn nan_and_infinity_win() {
                 let [sums, greatest] =
                     [truth(shape, &x, 0.0, |a, b| a + b), truth(shape, &x, f64::NEG_INFINITY, greater)];
                 for isa in Isa::available() {
-                    for (found, truth) in each(isa, shape, &x, max).into_iter().zip(&greatest) {
+                    for (found, truth) in each(isa, shape, &x[..], max).into_iter().zip(&greatest) {
                         assert!(f64::from(found) == *truth || found.is_nan() && truth.is_nan(), "{isa} {shape:?}");
                     }
-                    for (found, truth) in each(isa, shape, &x, sum).into_iter().zip(&sums) {
+                    for (found, truth) in each(isa, shape, &x[..], sum).into_iter().zip(&sums) {
                         assert_eq!(found.is_nan(), truth.is_nan(), "{isa} {shape:?}");
                         assert_eq!(found.is_infinite(), truth.is_infinite(), "{isa} {shape:?}");
                     }
@@ -105,8 +122,8 @@ fn nan_and_infinity_win() {
     }
     // A row of nothing but -infinity, and NaN of either sign.
     for isa in Isa::available() {
-        assert_eq!(each(isa, [1, 20, 1], &[f32::NEG_INFINITY; 20], max), [f32::NEG_INFINITY]);
-        assert!(each(isa, [1, 20, 1], &[-f32::NAN; 20], max)[0].is_nan());
+        assert_eq!(each(isa, [1, 20, 1], &[f32::NEG_INFINITY; 20][..], max), [f32::NEG_INFINITY]);
+        assert!(each(isa, [1, 20, 1], &[-f32::NAN; 20][..], max)[0].is_nan());
         assert_eq!(sum_of_squares(isa, &[]), 0.0);
     }
 }
@@ -126,8 +143,7 @@ fn columns_through_row_starts() {
                     assert!((f64::from(y) - sum).abs() <= 2e-7 * size, "{isa} {rows} {width}: {y} for {sum}");
                 }
                 // In bfloat16 they are summed as what they stand for.
-                let halves: Vec<u16> = x.iter().map(|&x| bf16::round(x)).collect();
-                let widened: Vec<f32> = halves.iter().map(|&x| bf16::widen(x)).collect();
+                let (halves, widened) = halves(&x);
                 let (mut found, mut expected) = (vec![7.0; width], vec![8.0; width]);
                 column_sums(isa, (rows, width), &halves[..], x_rows, &mut found);
                 column_sums(isa, (rows, width), &widened[..], x_rows, &mut expected);
@@ -141,9 +157,12 @@ fn columns_through_row_starts() {
 fn threads_change_no_bit() {
     for shape in SHAPES {
         let x = numbers(shape.iter().product(), 5);
+        let halves = halves(&x).0;
         for isa in Isa::available() {
             assert_threads_change_no_bit(&format!("{isa} {shape:?}"), || {
-                let mut all = each(isa, shape, &x, sum);
+                let mut all = each(isa, shape, &x[..], sum);
+                all.extend(each(isa, shape, &halves[..], sum));
+                all.extend(each(isa, shape, &halves[..], max));
                 all.push(sum_of_squares(isa, &x));
                 all
             });

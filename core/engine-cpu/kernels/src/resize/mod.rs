@@ -10,8 +10,10 @@ mod tests;
 use rayon::prelude::*;
 
 use crate::{
-    shared::Scratch,
+    numbers::{Numbers, NumbersMut, Stored},
+    shared::{Scratch, SharedMut},
     simd::{Isa, Kernel, Simd},
+    vectors::map,
 };
 
 /// Interpolation along one axis: element i is `weight[i][0] * x[low[i]] + weight[i][1] * x[high[i]]`.
@@ -90,51 +92,89 @@ impl Map<'_> {
     fn wide_first(&self) -> bool {
         self.size.0 < self.rows.len()
     }
+
+    fn forward(self, isa: Isa, planes: usize, x: Numbers<'_>, y: NumbersMut<'_>) {
+        self.check(planes, x.len(), y.len());
+        if y.is_empty() {
+            return;
+        }
+        match (x, y) {
+            (Numbers::F32(x), NumbersMut::F32(y)) => self.forward_planes(isa, x, y),
+            (Numbers::F32(x), NumbersMut::Bf16(y)) => self.forward_planes(isa, x, y),
+            (Numbers::Bf16(x), NumbersMut::F32(y)) => self.forward_planes(isa, x, y),
+            (Numbers::Bf16(x), NumbersMut::Bf16(y)) => self.forward_planes(isa, x, y),
+        }
+    }
+
+    fn forward_planes<X: Stored, Y: Stored>(self, isa: Isa, x: &[X], y: SharedMut<'_, Y>) {
+        let (plane, out) = (self.size.0 * self.size.1, self.rows.len() * self.columns.len());
+        x.par_chunks(plane).enumerate().for_each(|(i, x)| {
+            // SAFETY: each plane is written by one task.
+            let y = unsafe { y.part(i * out, out) };
+            isa.run(Forward { map: self, x, y });
+        });
+    }
+
+    fn backward(self, isa: Isa, planes: usize, grad_y: Numbers<'_>, grad_x: NumbersMut<'_>) {
+        self.check(planes, grad_x.len(), grad_y.len());
+        match (grad_y, grad_x) {
+            (Numbers::F32(y), NumbersMut::F32(x)) => self.backward_planes(isa, y, x),
+            (Numbers::F32(y), NumbersMut::Bf16(x)) => self.backward_planes(isa, y, x),
+            (Numbers::Bf16(y), NumbersMut::F32(x)) => self.backward_planes(isa, y, x),
+            (Numbers::Bf16(y), NumbersMut::Bf16(x)) => self.backward_planes(isa, y, x),
+        }
+    }
+
+    fn backward_planes<Y: Stored, X: Stored>(self, isa: Isa, grad_y: &[Y], grad_x: SharedMut<'_, X>) {
+        let (plane, out) = (self.size.0 * self.size.1, self.rows.len() * self.columns.len());
+        // From the planes of the result: those of a cotangent of nothing are empty, and still to be written.
+        (0..grad_x.len() / plane.max(1)).into_par_iter().for_each(|i| {
+            // SAFETY: each plane is written by one task.
+            let grad_x = unsafe { grad_x.part(i * plane, plane) };
+            isa.run(Backward { map: self, grad_y: &grad_y[i * out..][..out], grad_x });
+        });
+    }
 }
 
 /// y `[planes, rows, columns]` of x `[planes, h, w]`.
 ///
 /// # Panics
 /// When a slice or the weights have another size.
-pub fn forward(isa: Isa, planes: usize, size: (usize, usize), rows: &Taps, columns: &Taps, x: &[f32], y: &mut [f32]) {
-    let map = Map { size, rows, columns };
-    map.check(planes, x.len(), y.len());
-    if !y.is_empty() {
-        let planes = x.par_chunks(size.0 * size.1).zip(y.par_chunks_mut(rows.len() * columns.len()));
-        planes.for_each(|(x, y)| isa.run(Forward { map, x, y }));
-    }
-}
-
-/// The cotangent of x `[planes, h, w]` of that of y `[planes, rows, columns]`.
-///
-/// # Panics
-/// When a slice or the weights have another size.
-pub fn backward(
+pub fn forward<'a>(
     isa: Isa,
     planes: usize,
     size: (usize, usize),
     rows: &Taps,
     columns: &Taps,
-    grad_y: &[f32],
-    grad_x: &mut [f32],
+    x: impl Into<Numbers<'a>>,
+    y: impl Into<NumbersMut<'a>>,
 ) {
-    let map = Map { size, rows, columns };
-    map.check(planes, grad_x.len(), grad_y.len());
-    if grad_y.is_empty() {
-        grad_x.fill(0.0);
-        return;
-    }
-    let planes = grad_y.par_chunks(rows.len() * columns.len()).zip(grad_x.par_chunks_mut(size.0 * size.1));
-    planes.for_each(|(grad_y, grad_x)| isa.run(Backward { map, grad_y, grad_x }));
+    Map { size, rows, columns }.forward(isa, planes, x.into(), y.into());
 }
 
-struct Forward<'a> {
+/// The cotangent of x `[planes, h, w]` of that of y `[planes, rows, columns]`. Sums are rounded once, when they are whole.
+///
+/// # Panics
+/// When a slice or the weights have another size.
+pub fn backward<'a>(
+    isa: Isa,
+    planes: usize,
+    size: (usize, usize),
+    rows: &Taps,
+    columns: &Taps,
+    grad_y: impl Into<Numbers<'a>>,
+    grad_x: impl Into<NumbersMut<'a>>,
+) {
+    Map { size, rows, columns }.backward(isa, planes, grad_y.into(), grad_x.into());
+}
+
+struct Forward<'a, X, Y> {
     map: Map<'a>,
-    x: &'a [f32],
-    y: &'a mut [f32],
+    x: &'a [X],
+    y: &'a mut [Y],
 }
 
-impl Kernel for Forward<'_> {
+impl<X: Stored, Y: Stored> Kernel for Forward<'_, X, Y> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -142,102 +182,86 @@ impl Kernel for Forward<'_> {
         let out = columns.len();
         let lines = self.y.chunks_exact_mut(out).enumerate();
         if self.map.wide_first() {
-            let mut wide = Scratch::new(h * out);
+            let (mut wide, mut spare) = (Scratch::new(h * out), Scratch::new(X::spare(w)));
             for (x, wide) in self.x.chunks_exact(w).zip(wide.chunks_exact_mut(out)) {
-                interpolate(columns, x, wide);
+                interpolate(columns, X::floats(s, x, &mut spare), wide);
             }
             for (i, y) in lines {
                 let ([low, high], weight) = rows.at(i);
                 combine(s, weight, &wide[low * out..][..out], &wide[high * out..][..out], y);
             }
         } else {
-            let mut line = Scratch::new(w);
+            let (mut line, mut spare) = (Scratch::new(w), Scratch::new(Y::spare(out)));
             for (i, y) in lines {
                 let ([low, high], weight) = rows.at(i);
                 combine(s, weight, &self.x[low * w..][..w], &self.x[high * w..][..w], &mut line);
-                interpolate(columns, &line, y);
+                interpolate(columns, &line, Y::floats_mut(y, &mut spare));
+                Y::settle(s, &spare, y);
             }
         }
     }
 }
 
-struct Backward<'a> {
+struct Backward<'a, Y, X> {
     map: Map<'a>,
-    grad_y: &'a [f32],
-    grad_x: &'a mut [f32],
+    grad_y: &'a [Y],
+    grad_x: &'a mut [X],
 }
 
-impl Kernel for Backward<'_> {
+impl<Y: Stored, X: Stored> Kernel for Backward<'_, Y, X> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Map { size: (h, w), rows, columns } = self.map;
         let out = columns.len();
-        let lines = self.grad_y.chunks_exact(out).enumerate();
-        self.grad_x.fill(0.0);
+        // Rows without columns have no lines.
+        let lines = self.grad_y.chunks_exact(out.max(1)).enumerate();
+        let mut whole = Scratch::new(X::spare(h * w));
+        let sums = X::floats_mut(self.grad_x, &mut whole);
+        sums.fill(0.0);
         if self.map.wide_first() {
             let mut wide = Scratch::new(h * out);
             wide.fill(0.0);
             for (i, grad) in lines {
                 spread(s, rows, i, grad, &mut wide);
             }
-            for (wide, grad_x) in wide.chunks_exact(out).zip(self.grad_x.chunks_exact_mut(w)) {
-                scatter(columns, wide, grad_x);
+            for (wide, sums) in wide.chunks_exact(out.max(1)).zip(sums.chunks_exact_mut(w)) {
+                scatter(columns, wide, sums);
             }
         } else {
-            let mut line = Scratch::new(w);
+            let (mut line, mut spare) = (Scratch::new(w), Scratch::new(Y::spare(out)));
             for (i, grad) in lines {
                 line.fill(0.0);
-                scatter(columns, grad, &mut line);
-                spread(s, rows, i, &line, self.grad_x);
+                scatter(columns, Y::floats(s, grad, &mut spare), &mut line);
+                spread(s, rows, i, &line, sums);
             }
         }
+        X::settle(s, &whole, self.grad_x);
     }
 }
 
 /// `y = weight[0] * low + weight[1] * high`.
 #[inline(always)]
-fn combine<S: Simd>(s: S, weight: [f32; 2], low: &[f32], high: &[f32], y: &mut [f32]) {
+fn combine<S: Simd, X: Stored, Y: Stored>(s: S, weight: [f32; 2], low: &[X], high: &[X], y: &mut [Y]) {
     let count = y.len();
     assert!(low.len() == count && high.len() == count);
     let [a, b] = weight.map(|w| s.splat(w));
-    let (low, high, y) = (low.as_ptr(), high.as_ptr(), y.as_mut_ptr());
-    let mut at = 0;
+    let (low, high) = (low.as_ptr(), high.as_ptr());
     // SAFETY: all three have `count` numbers.
-    unsafe {
-        while at + S::LANES <= count {
-            s.store(y.add(at), s.fma(a, s.load(low.add(at)), s.mul(b, s.load(high.add(at)))));
-            at += S::LANES;
-        }
-        let left = count - at;
-        if left > 0 {
-            let sum = s.fma(a, s.load_first(low.add(at), left), s.mul(b, s.load_first(high.add(at), left)));
-            s.store_first(y.add(at), sum, left);
-        }
-    }
+    unsafe { map!(s, count, y.as_mut_ptr(), [low, high], s.fma(a, low, s.mul(b, high))) }
 }
 
 /// The adjoint of [`combine`] for row i: adds `line` to both rows of `to` that it came from.
 #[inline(always)]
-fn spread<S: Simd>(s: S, rows: &Taps, i: usize, line: &[f32], to: &mut [f32]) {
+fn spread<S: Simd, T: Stored>(s: S, rows: &Taps, i: usize, line: &[T], to: &mut [f32]) {
     let count = line.len();
     let (indices, weight) = rows.at(i);
     for (row, weight) in indices.into_iter().zip(weight) {
         let to = &mut to[row * count..][..count];
         let (from, to, weight) = (line.as_ptr(), to.as_mut_ptr(), s.splat(weight));
-        let mut at = 0;
+        let sum = to.cast_const();
         // SAFETY: both have `count` numbers.
-        unsafe {
-            while at + S::LANES <= count {
-                s.store(to.add(at), s.fma(weight, s.load(from.add(at)), s.load(to.add(at))));
-                at += S::LANES;
-            }
-            let left = count - at;
-            if left > 0 {
-                let sum = s.fma(weight, s.load_first(from.add(at), left), s.load_first(to.add(at), left));
-                s.store_first(to.add(at), sum, left);
-            }
-        }
+        unsafe { map!(s, count, to, [from, sum], s.fma(weight, from, sum)) }
         if indices[0] == indices[1] {
             // A row of one weight: the other is zero.
             break;
