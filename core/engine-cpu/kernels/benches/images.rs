@@ -188,7 +188,7 @@ mod max_pool {
     fn forward(bencher: Bencher<'_, '_>, on: &On<Windows>) {
         let (pool, x, mut y) = (on.case.pool(), planes(SIZE), planes(SIZE / 2));
         bencher.counter(bytes(&[x.len(), y.len()])).bench_local(|| {
-            pool::max_pool(on.isa, PLANES, &pool, &x, &mut y);
+            pool::max_pool(on.isa, PLANES, &pool, &x[..], &mut y[..]);
         });
     }
 
@@ -196,7 +196,7 @@ mod max_pool {
     fn backward(bencher: Bencher<'_, '_>, on: &On<Windows>) {
         let (pool, x, grad, mut grad_x) = (on.case.pool(), planes(SIZE), planes(SIZE / 2), planes(SIZE));
         bencher.counter(bytes(&[x.len(), grad.len(), grad_x.len()])).bench_local(|| {
-            pool::max_pool_grad(on.isa, PLANES, &pool, &x, &grad, &mut grad_x);
+            pool::max_pool_grad(on.isa, PLANES, &pool, &x[..], &grad[..], &mut grad_x[..]);
         });
     }
 }

@@ -17,7 +17,6 @@ impl Lowering<'_> {
         let cluster = self.clusters.of[reader]?;
         if !sum.op.is("add")
             || graph.ty(value).dtype != DType::Float
-            || !self.is_plain(sum.results[0])
             || !self.clusters.clusters[cluster].nodes.contains(&reader)
         {
             return None;
@@ -32,7 +31,6 @@ impl Lowering<'_> {
             Definition::Argument(_) => true,
         };
         let known = sources(graph, other).into_iter().all(|s| there(s) && s != value);
-        let known = known && self.is_plain(other);
         known.then_some((other, sum.results[0]))
     }
 
@@ -58,7 +56,7 @@ impl Lowering<'_> {
                 found = Some((node.results[0], slope)).filter(|_| (0.0..=1.0).contains(&slope));
             }
         }
-        found.filter(|(result, _)| !self.targets.contains_key(result) && self.is_plain(*result))
+        found.filter(|(result, _)| !self.targets.contains_key(result))
     }
 
     /// The adjoint of a leaky rectifier that is all that becomes of the cotangent of `x`, where `x` is the rectifier's result and so has
@@ -79,7 +77,6 @@ impl Lowering<'_> {
             && adjoint.operands[..] == [rectifier.operands[0], cotangent]
             && adjoint.attributes.float("negative_slope") == rectifier.attributes.float("negative_slope")
             && self.clusters.clusters[cluster].nodes.contains(&reader)
-            && self.is_plain(adjoint.results[0])
             && !self.targets.contains_key(&adjoint.results[0]);
         // Only a rectifier has a slope.
         let slope = of_it.then(|| rectifier.attributes.float("negative_slope"))?;
@@ -117,7 +114,6 @@ impl Lowering<'_> {
             && forward.attributes.float("epsilon") == node.attributes.float("epsilon");
         let alone = self.uses.readers[cotangent.index()][..] == [index]
             && !self.uses.leaves[cotangent.index()]
-            && self.is_plain(rectifier.operands[1])
             && !self.targets.contains_key(&cotangent);
         (same && alone).then_some(adjoint)
     }

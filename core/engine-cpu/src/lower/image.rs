@@ -79,8 +79,8 @@ impl Lowering<'_> {
         let to = self.output(node.results[0]);
         let adjoint = node.op.is("max_pool_grad");
         self.emit(reads, [to], move |a| match adjoint {
-            false => pool::max_pool(isa, planes, &pool, a.read(0), a.write(0)),
-            true => pool::max_pool_grad(isa, planes, &pool, a.read(0), a.read(1), a.write(0)),
+            false => pool::max_pool(isa, planes, &pool, a.numbers(0), a.write_numbers(0)),
+            true => pool::max_pool_grad(isa, planes, &pool, a.numbers(0), a.numbers(1), a.write_numbers(0)),
         });
     }
 }

@@ -43,7 +43,8 @@ impl Lowering<'_> {
         let mut reads = vec![x.buffer, weight, g.buffer];
         // What comes by the way around the norm is added to what comes through it.
         let first = node.results[0];
-        let residual = match self.only_added(index, first).filter(|_| node.attributes.ints("wrt")[0] == 0) {
+        let added = self.only_added(index, first).filter(|_| node.attributes.ints("wrt")[0] == 0);
+        let residual = match added.filter(|&(other, sum)| self.is_plain(other) && self.is_plain(sum)) {
             Some((other, sum)) => {
                 let lines = self.lines(other);
                 reads.push(lines.buffer);

@@ -1,6 +1,6 @@
 //! Sums and maxima over axes.
 
-use fer_cpu_kernels::reduce;
+use fer_cpu_kernels::{elementwise::Element, reduce};
 use fer_graph::{DType, Definition, Node, Value};
 
 use super::Lowering;
@@ -29,7 +29,7 @@ impl Lowering<'_> {
             shape.drain(first..=last);
             let to = match axes.is_empty() {
                 true => self.output(node.results[0]),
-                false => self.buffer(product(&shape), self.buffers[from].element, Home::Arena),
+                false => self.buffer(product(&shape), Element::F32, Home::Arena),
             };
             self.emit([from], [to], move |a| match is_sum {
                 true => reduce::sum(isa, sizes, a.numbers(0), a.write(0)),
@@ -40,7 +40,7 @@ impl Lowering<'_> {
     }
 
     /// The value whose squares, and nothing else, a node sums.
-    fn squared(&self, node: &Node) -> Option<Value> {
+    pub(super) fn squared(&self, node: &Node) -> Option<Value> {
         let Definition::Node(index, _) = self.graph.definition(node.operands[0]) else { return None };
         self.is_summed_square(index).then(|| self.graph.nodes[index].operands[0])
     }

@@ -1,13 +1,15 @@
 //! What values stand in memory as: `f32`, or in precision `bf16` also bfloat16.
 //!
-//! Arithmetic is `f32` wherever it is not a product of factors, so this decides about memory alone. Products and attention round
-//! their factors to bfloat16: what they alone read loses nothing by being rounded when it is written. What they give, and what is made
-//! of such values element by element, is rounded too, if everyone who reads it can. So the values within a block (norms' results, q, k
-//! and v, the hidden layer) and their cotangents are bfloat16; the stream that blocks add to, parameters, their gradients, statistics
-//! and losses are `f32`. It is the division of PyTorch's autocast, but that norms' results are stored in bfloat16 too.
+//! Arithmetic is `f32` wherever it is not a product of factors, so this decides about memory alone. Products, attention and convolutions
+//! round their factors to bfloat16: what they alone read loses nothing by being rounded when it is written. (A convolution of single
+//! channels takes them as they are, and is not asked.) What they give, and what is made of such values element by element, by a batch
+//! norm, a pool or by resizing, is rounded too, if everyone who reads it can. So the values within a block (norms' results, q, k and v, the
+//! hidden layer), the images of a resizer and the cotangents of all these are bfloat16; the stream that blocks add to, parameters, their
+//! gradients, statistics and losses are `f32`. It is the division of PyTorch's autocast, but that norms' results are stored in bfloat16
+//! too.
 
 use fer_cpu_kernels::{elementwise::Element, product::Factors};
-use fer_graph::{DType, Definition, Value};
+use fer_graph::{DType, Definition, Node, Value};
 use fer_plan::is_view;
 
 use super::Lowering;
@@ -92,13 +94,26 @@ impl Lowering<'_> {
 
     fn can_write(&self, index: usize, result: usize) -> bool {
         let node = &self.graph.nodes[index];
-        self.is_elementwise(index) || self.is_of_factors(index, result) || node.op.is("layer_norm") && result == 0
+        self.is_elementwise(index)
+            || self.is_of_factors(index, result)
+            || self.is_of_image(node, result)
+            || node.op.is("layer_norm") && result == 0
     }
 
     fn can_read(&self, index: usize, operand: usize) -> bool {
         let node = &self.graph.nodes[index];
         let is_norms = node.op.adjoint && node.op.def.name == "layer_norm" && operand == 3;
-        self.is_elementwise(index) || self.rounds(index, operand) || is_norms
+        let is_summed = (node.op.is("reduce_sum") || node.op.is("reduce_max")) && self.squared(node).is_none();
+        let is_image = image_operands(node).contains(&operand);
+        // The adjoint asks for no more than its size.
+        let is_resized = node.op.adjoint && node.op.def.name == "resize" && operand == 0;
+        self.is_elementwise(index) || self.rounds(index, operand) || is_image || is_norms || is_summed || is_resized
+    }
+
+    /// Whether the result of a node is the image that it makes of another, number by number or of few.
+    fn is_of_image(&self, node: &Node, result: usize) -> bool {
+        let of_first = !node.op.adjoint && result == 0 || node.op.adjoint && node.attributes.sizes("wrt")[result] == 0;
+        !image_operands(node).is_empty() && of_first
     }
 
     /// Whether the result of a node is made of factors that were rounded.
@@ -107,6 +122,7 @@ impl Lowering<'_> {
         let of = |operands: &[usize]| operands.contains(&node.attributes.sizes("wrt")[result]);
         match (node.op.def.name, node.op.adjoint) {
             ("linear" | "scaled_dot_product_attention", false) => true,
+            ("convolution" | "convolution_input_grad", false) => !self.is_of_patches(&self.convolved(node)),
             ("linear", true) => of(&[0]),
             ("scaled_dot_product_attention", true) => of(&[0, 1, 2]),
             _ => false,
@@ -124,6 +140,9 @@ impl Lowering<'_> {
             ("scaled_dot_product_attention", false) => operand < 3,
             ("scaled_dot_product_attention", true) => operand < 3 || last,
             ("dot_general", false) => true,
+            ("convolution", false) => operand == 0,
+            ("convolution_input_grad", false) => operand == 1,
+            ("convolution_kernel_grad", false) => true,
             _ => false,
         }
     }
@@ -137,13 +156,11 @@ impl Lowering<'_> {
         let is_of_size = |o: Value| graph.ty(o).dtype == DType::Float && self.size_behind(o) >= whole;
         let of_size = || node.operands.iter().filter(|&&o| is_of_size(o));
         let all_operands = of_size().next().is_some() && of_size().all(|&o| rounded(o));
-        // What a kernel may compute on its way it writes as it is.
+        // What the gradient of a norm may be added to on its way is written as it is.
         let absorbed = node.operands.iter().any(|&o| match graph.definition(fer_plan::root(graph, o)) {
             Definition::Node(writer, _) => {
                 let op = &graph.nodes[writer].op;
-                op.is("convolution")
-                    || op.def.name == "batch_norm_training"
-                    || op.def.name == "layer_norm" && op.adjoint
+                op.def.name == "layer_norm" && op.adjoint
             }
             Definition::Argument(_) => false,
         });
@@ -156,6 +173,9 @@ impl Lowering<'_> {
             });
         match self.is_elementwise(index) {
             true => all_operands || all_readers && !absorbed,
+            false if self.is_of_image(node, result) => {
+                all_readers || image_operands(node).iter().all(|&i| rounded(node.operands[i]))
+            }
             false => all_readers || self.is_of_factors(index, result),
         }
     }
@@ -167,5 +187,16 @@ impl Lowering<'_> {
 
     fn is_elementwise(&self, index: usize) -> bool {
         self.clusters.of[index].is_some() && !self.is_summed_square(index)
+    }
+}
+
+/// Which operands of a node are images that it takes number by number, or few at a time.
+fn image_operands(node: &Node) -> &'static [usize] {
+    match (node.op.def.name, node.op.adjoint) {
+        ("batch_norm_training" | "resize" | "max_pool", false) => &[0],
+        ("max_pool_grad", false) => &[0, 1],
+        ("batch_norm_training", true) => &[0, 5],
+        ("resize", true) => &[1],
+        _ => &[],
     }
 }

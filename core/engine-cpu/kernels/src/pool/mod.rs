@@ -7,9 +7,12 @@
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::{
+    numbers::{Numbers, NumbersMut, Stored},
     shared::Scratch,
     simd::{Isa, Kernel, Simd},
 };
@@ -44,9 +47,13 @@ impl Pool {
         (size(0, height), size(1, width))
     }
 
-    /// Planes of a task.
-    fn together(&self) -> usize {
-        (TASK / (self.height * self.width)).max(1)
+    /// The planes of each task.
+    fn tasks(&self, planes: usize) -> impl ParallelIterator<Item = Range<usize>> {
+        let together = (TASK / (self.height * self.width)).max(1);
+        (0..planes.div_ceil(together)).into_par_iter().map(move |task| {
+            let first = task * together;
+            first..planes.min(first + together)
+        })
     }
 
     /// Windows side by side without padding, of two by two.
@@ -59,29 +66,30 @@ impl Pool {
 ///
 /// # Panics
 /// When a slice has another size.
-pub fn max_pool(isa: Isa, planes: usize, pool: &Pool, x: &[f32], y: &mut [f32]) {
-    let (oh, ow) = pool.out();
+pub fn max_pool<'a>(isa: Isa, planes: usize, pool: &Pool, x: impl Into<Numbers<'a>>, y: impl Into<NumbersMut<'a>>) {
+    let (x, y, (oh, ow)) = (x.into(), y.into(), pool.out());
     assert_eq!(x.len(), planes * pool.height * pool.width, "the images have another size");
     assert_eq!(y.len(), planes * oh * ow, "the result has another size");
-    let (plane, together) = (pool.height * pool.width, pool.together());
-    let tasks = x.par_chunks(together * plane).zip(y.par_chunks_mut(together * oh * ow));
-    tasks.for_each(|(x, y)| isa.run(Forward { pool, x, y }));
+    pool.tasks(planes).for_each(|planes| isa.run(Forward { pool, planes, x, y }));
 }
 
-/// The cotangent of x `[planes, h, w]`: that of y `[planes, h', w']`, added to each window's winner.
+/// The cotangent of x `[planes, h, w]`: that of y `[planes, h', w']`, added to each window's winner. Sums are rounded once.
 ///
 /// # Panics
 /// When a slice has another size.
-pub fn max_pool_grad(isa: Isa, planes: usize, pool: &Pool, x: &[f32], grad_y: &[f32], grad_x: &mut [f32]) {
-    let (oh, ow) = pool.out();
+pub fn max_pool_grad<'a>(
+    isa: Isa,
+    planes: usize,
+    pool: &Pool,
+    x: impl Into<Numbers<'a>>,
+    grad_y: impl Into<Numbers<'a>>,
+    grad_x: impl Into<NumbersMut<'a>>,
+) {
+    let (x, grad_y, grad_x, (oh, ow)) = (x.into(), grad_y.into(), grad_x.into(), pool.out());
     assert_eq!(x.len(), planes * pool.height * pool.width, "the images have another size");
     assert_eq!(grad_x.len(), x.len(), "the cotangent of the images has another size");
     assert_eq!(grad_y.len(), planes * oh * ow, "the cotangent has another size");
-    let (plane, together) = (pool.height * pool.width, pool.together());
-    let tasks = grad_y.par_chunks(together * oh * ow).zip(grad_x.par_chunks_mut(together * plane));
-    tasks.zip(x.par_chunks(together * plane)).for_each(|((grad_y, grad_x), x)| {
-        isa.run(Backward { pool, x, grad_y, grad_x });
-    });
+    pool.tasks(planes).for_each(|planes| isa.run(Backward { pool, planes, x, grad_y, grad_x }));
 }
 
 /// Whether a later element of a window beats the best so far.
@@ -91,35 +99,73 @@ fn beats(new: f32, best: f32) -> bool {
     (new > best) | (new.is_nan() & !best.is_nan())
 }
 
+/// Plane `i` of `len` numbers as floats: where it stands, or widened to `room`.
+#[inline(always)]
+fn floats<'a, S: Simd>(s: S, planes: Numbers<'a>, i: usize, len: usize, room: &'a mut [f32]) -> &'a [f32] {
+    match planes {
+        Numbers::F32(planes) => &planes[i * len..][..len],
+        Numbers::Bf16(planes) => Stored::floats(s, &planes[i * len..][..len], room),
+    }
+}
+
+/// Where plane `i` of `len` numbers may be written as floats: where it will stand, or in `room`, until [`settle`] rounds it.
+///
+/// # Safety
+/// Nobody else touches this plane.
+#[inline(always)]
+unsafe fn floats_mut<'a>(planes: NumbersMut<'a>, i: usize, len: usize, room: &'a mut [f32]) -> &'a mut [f32] {
+    match planes {
+        // SAFETY: the caller's promise.
+        NumbersMut::F32(planes) => unsafe { planes.part(i * len, len) },
+        NumbersMut::Bf16(_) => &mut room[..len],
+    }
+}
+
+/// # Safety
+/// Nobody else touches this plane.
+#[inline(always)]
+unsafe fn settle<S: Simd>(s: S, planes: NumbersMut<'_>, i: usize, len: usize, room: &[f32]) {
+    if let NumbersMut::Bf16(planes) = planes {
+        // SAFETY: the caller's promise.
+        Stored::settle(s, room, unsafe { planes.part(i * len, len) });
+    }
+}
+
 struct Forward<'a> {
     pool: &'a Pool,
-    x: &'a [f32],
-    y: &'a mut [f32],
+    planes: Range<usize>,
+    x: Numbers<'a>,
+    y: NumbersMut<'a>,
 }
 
 impl Kernel for Forward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Forward { pool, x, y } = self;
+        let Forward { pool, planes, x, y } = self;
         let (oh, ow) = pool.out();
-        if pool.is_plain() {
-            for (x, y) in x.chunks_exact(pool.height * pool.width).zip(y.chunks_exact_mut(oh * ow)) {
-                for (x, y) in x.chunks_exact(2 * pool.width).zip(y.chunks_exact_mut(ow)) {
-                    plain(x, y);
-                }
-            }
-            return;
-        }
+        let (len, out) = (pool.height * pool.width, oh * ow);
+        let (mut room_x, mut room_y) = (Scratch::new(len), Scratch::new(out));
         let phases = Phases::new(pool, ow);
         let mut memory = Scratch::new(phases.len() + 2 * phases.windows);
         let (lines, winners) = memory.split_at_mut(phases.len());
         lines.fill(f32::NEG_INFINITY);
-        for (x, y) in x.chunks_exact(pool.height * pool.width).zip(y.chunks_exact_mut(oh * ow)) {
-            for (i, y) in y.chunks_exact_mut(ow).enumerate() {
-                phases.compete(s, pool, x, i, lines, winners);
-                y.copy_from_slice(&winners[..ow]);
+        for i in planes {
+            let x = floats(s, x, i, len, &mut room_x);
+            // SAFETY: each plane is written by one task.
+            let to = unsafe { floats_mut(y, i, out, &mut room_y) };
+            if pool.is_plain() {
+                for (x, to) in x.chunks_exact(2 * pool.width).zip(to.chunks_exact_mut(ow)) {
+                    plain(x, to);
+                }
+            } else {
+                for (i, to) in to.chunks_exact_mut(ow).enumerate() {
+                    phases.compete(s, pool, x, i, lines, winners);
+                    to.copy_from_slice(&winners[..ow]);
+                }
             }
+            // SAFETY: as above.
+            unsafe { settle(s, y, i, out, &room_y) };
         }
     }
 }
@@ -136,33 +182,39 @@ fn plain(x: &[f32], y: &mut [f32]) {
 
 struct Backward<'a> {
     pool: &'a Pool,
-    x: &'a [f32],
-    grad_y: &'a [f32],
-    grad_x: &'a mut [f32],
+    planes: Range<usize>,
+    x: Numbers<'a>,
+    grad_y: Numbers<'a>,
+    grad_x: NumbersMut<'a>,
 }
 
 impl Kernel for Backward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Backward { pool, x, grad_y, grad_x } = self;
+        let Backward { pool, planes, x, grad_y, grad_x } = self;
         let (oh, ow) = pool.out();
-        let plane = pool.height * pool.width;
+        let (len, out) = (pool.height * pool.width, oh * ow);
+        let (mut room_x, mut room_y, mut sums) = (Scratch::new(len), Scratch::new(out), Scratch::new(len));
         let phases = Phases::new(pool, ow);
         let mut memory = Scratch::new(phases.len() + 2 * phases.windows);
         let (lines, winners) = memory.split_at_mut(phases.len());
         lines.fill(f32::NEG_INFINITY);
-        let planes = x.chunks_exact(plane).zip(grad_y.chunks_exact(oh * ow)).zip(grad_x.chunks_exact_mut(plane));
-        for ((x, grad_y), grad_x) in planes {
-            grad_x.fill(0.0);
+        for i in planes {
+            let (x, grad_y) = (floats(s, x, i, len, &mut room_x), floats(s, grad_y, i, out, &mut room_y));
+            // SAFETY: each plane is written by one task.
+            let to = unsafe { floats_mut(grad_x, i, len, &mut sums) };
+            to.fill(0.0);
             for (i, grad) in grad_y.chunks_exact(ow).enumerate() {
                 phases.compete(s, pool, x, i, lines, winners);
                 for (j, (&grad, place)) in grad.iter().zip(&winners[phases.windows..]).enumerate() {
                     let corner = i * pool.stride[0] * pool.width + j * pool.stride[1];
                     let padding = pool.padding[0] * pool.width + pool.padding[1];
-                    grad_x[corner + place.to_bits() as usize - padding] += grad;
+                    to[corner + place.to_bits() as usize - padding] += grad;
                 }
             }
+            // SAFETY: as above.
+            unsafe { settle(s, grad_x, i, len, &sums) };
         }
     }
 }
