@@ -129,6 +129,16 @@ pub(crate) trait Stored: Copy + Send + Sync + 'static {
     /// # Safety
     /// `to` is valid for `count` writes, at most a vector.
     unsafe fn store_first<S: Simd>(s: S, to: *mut Self, x: S::F, count: usize);
+    /// What a product of such factors comes to, in two vectors that follow each other: rounded as factors are.
+    ///
+    /// # Safety
+    /// `to` is valid for two vectors.
+    unsafe fn store_pair<K: Kind, S: Simd>(s: S, to: *mut Self, first: S::F, second: S::F);
+    /// [`Stored::store_pair`] of one vector.
+    ///
+    /// # Safety
+    /// `to` is valid for a vector.
+    unsafe fn store_one<K: Kind, S: Simd>(s: S, to: *mut Self, x: S::F);
     /// How many floats [`Stored::floats`] and [`Stored::floats_mut`] need beside `count` numbers.
     fn spare(count: usize) -> usize;
     /// Numbers as `f32`: where they stand, or widened to `spare`.
@@ -186,6 +196,19 @@ impl Stored for f32 {
         unsafe { s.store_first(to, x, count) }
     }
     #[inline(always)]
+    unsafe fn store_pair<K: Kind, S: Simd>(s: S, to: *mut f32, first: S::F, second: S::F) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            s.store(to, first);
+            s.store(to.add(S::LANES), second);
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_one<K: Kind, S: Simd>(s: S, to: *mut f32, x: S::F) {
+        // SAFETY: the caller's promise.
+        unsafe { s.store(to, x) }
+    }
+    #[inline(always)]
     fn spare(_count: usize) -> usize {
         0
     }
@@ -241,6 +264,30 @@ impl Stored for u16 {
     unsafe fn store_first<S: Simd>(s: S, to: *mut u16, x: S::F, count: usize) {
         // SAFETY: the caller's promise.
         unsafe { s.store_first_bf16(to, x, count) }
+    }
+    // Where words hold two steps, the processor rounds them by itself, and they stand as in memory.
+    #[inline(always)]
+    unsafe fn store_pair<K: Kind, S: Simd>(s: S, to: *mut u16, first: S::F, second: S::F) {
+        // SAFETY: the caller's promise; two vectors of halves are one of words.
+        unsafe {
+            match K::steps::<S>() {
+                2 => s.store(to.cast(), K::along(s, first, second)),
+                _ => {
+                    s.store_bf16(to, first);
+                    s.store_bf16(to.add(S::LANES), second);
+                }
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_one<K: Kind, S: Simd>(s: S, to: *mut u16, x: S::F) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match K::steps::<S>() {
+                2 => s.store_first(to.cast(), K::along(s, x, x), S::LANES / 2),
+                _ => s.store_bf16(to, x),
+            }
+        }
     }
     #[inline(always)]
     fn spare(count: usize) -> usize {

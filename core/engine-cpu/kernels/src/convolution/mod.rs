@@ -218,10 +218,9 @@ pub fn kernel_grad<'a>(
         Path::Columns => columns::kernel_grad(isa, &Grid::forward(shape), x, grad_out, grad_kernel),
         _ => {
             let grid = Grid::forward(shape);
-            // One product for each number that is read: there rounding costs more than it brings.
-            match factors == Factors::Bf16 && grid.taps() > 1 {
-                true => lanes::kernel_grad::<Rounded>(isa, &grid, x, grad_out, grad_kernel),
-                false => lanes::kernel_grad::<Exact>(isa, &grid, x, grad_out, grad_kernel),
+            match factors {
+                Factors::Bf16 => lanes::kernel_grad::<Rounded>(isa, &grid, x, grad_out, grad_kernel),
+                Factors::F32 => lanes::kernel_grad::<Exact>(isa, &grid, x, grad_out, grad_kernel),
             }
         }
     }

@@ -30,20 +30,25 @@ impl Offsets {
 /// `from` and `to` are valid for `count` numbers and do not overlap.
 #[inline(always)]
 pub unsafe fn copy<S: Simd, T: Stored>(s: S, from: *const T, to: *mut T, count: usize) {
+    let whole = S::LANES * size_of::<f32>() / size_of::<T>();
     // SAFETY: whole vectors that end at or before `count`, or its first lanes.
     unsafe {
         let mut at = 0;
-        while at + S::LANES <= count {
-            copy_nonoverlapping(from.add(at), to.add(at), S::LANES);
-            at += S::LANES;
+        while at + whole <= count {
+            copy_nonoverlapping(from.add(at), to.add(at), whole);
+            at += whole;
         }
         if at == count {
             return;
         }
-        if count >= S::LANES {
-            copy_nonoverlapping(from.add(count - S::LANES), to.add(count - S::LANES), S::LANES);
-        } else {
-            T::store_first(s, to, T::load_first(s, from, count), count);
+        if count >= whole {
+            copy_nonoverlapping(from.add(count - whole), to.add(count - whole), whole);
+            return;
+        }
+        while at < count {
+            let some = S::LANES.min(count - at);
+            T::store_first(s, to.add(at), T::load_first(s, from.add(at), some), some);
+            at += some;
         }
     }
 }

@@ -189,9 +189,15 @@ unsafe fn tile<K: Kind, S: Simd, T: Stored, const O: usize, const P: usize>(s: S
         }
         let slope = s.splat(terms.slope);
         for (o, sums) in sums.iter().enumerate() {
-            for (p, &sum) in sums.iter().enumerate() {
-                // The order of operands lets a NaN through.
-                T::store(s, to.add(o * stride + at + p * S::LANES), s.max(sum, s.mul(sum, slope)));
+            let to = to.add(o * stride + at);
+            // The order of operands lets a NaN through.
+            let (pairs, rest) = sums.as_chunks::<2>();
+            for (p, &[first, second]) in pairs.iter().enumerate() {
+                let (first, second) = (s.max(first, s.mul(first, slope)), s.max(second, s.mul(second, slope)));
+                T::store_pair::<K, S>(s, to.add(2 * p * S::LANES), first, second);
+            }
+            if let &[sum] = rest {
+                T::store_one::<K, S>(s, to.add((P - 1) * S::LANES), s.max(sum, s.mul(sum, slope)));
             }
         }
     }
