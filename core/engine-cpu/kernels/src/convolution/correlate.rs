@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::{
     After,
+    ahead::{Ahead, Parts, source_parts},
     grid::{Axis, Grid},
     stage::{Offsets, copy},
     tile::{Panel, Panels, Sums, Terms, WIDEST, sweep},
@@ -78,6 +79,7 @@ impl<K: Kind> Kernel for Correlate<'_, K> {
         let near = (grid.stands() && !K::BF16).then(|| offsets(grid, words, 0, grid.source_len()));
         // With few bands the panels are shared out as well; each of these tasks stages its band anew.
         let shares = PIECES.div_ceil((images * bands).max(1)).clamp(1, count);
+        let items = images * bands * shares;
         let job = Job {
             grid,
             source,
@@ -90,8 +92,8 @@ impl<K: Kind> Kernel for Correlate<'_, K> {
             staged: staged.get(),
             near: near.as_ref().map(Offsets::get),
             shares,
+            images,
         };
-        let items = images * bands * shares;
         let work = words * grid.taps() * grid.outs * grid.positions(rows) / shares;
         let each = TASK.div_ceil(work.max(1));
         (0..items.div_ceil(each)).into_par_iter().for_each(|task| {
@@ -176,6 +178,20 @@ struct Job<'a> {
     near: Option<&'a [u32]>,
     /// Tasks that share a band's panels.
     shares: usize,
+    /// Images, as many times as there are groups.
+    images: usize,
+}
+
+impl Job<'_> {
+    /// What a band is staged from: most often the same thread is next to take it.
+    fn next(&self, band: usize, vectors: usize) -> Ahead {
+        if band >= self.images * self.bands {
+            return Ahead::NOTHING;
+        }
+        let (image, first) = (band / self.bands, band % self.bands * self.rows);
+        let rows = self.rows.min(self.grid.axes[0].outputs - first);
+        Ahead::of(self.source, source_parts(self.grid, image, first, rows), vectors)
+    }
 }
 
 struct Task<'a, K> {
@@ -198,6 +214,8 @@ impl<K: Kind> Kernel for Task<'_, K> {
         let mut band = Scratch::new(words * len);
         let mut room = room::<K>(&[job.source], K::steps::<S>() * len);
         let mut sums = Scratch::new(Panels::of::<S>(grid.outs).most() * strip);
+        // What a task sweeps over for each vector of positions, classes aside.
+        let panels = Panels::of::<S>(grid.outs).count().div_ceil(job.shares);
         for item in self.from..self.to {
             let (share, item) = (item % job.shares, item / job.shares);
             let (index, image) = (item % job.bands, item / job.bands);
@@ -226,7 +244,8 @@ impl<K: Kind> Kernel for Task<'_, K> {
                     (band.as_ptr(), job.staged)
                 }
             };
-            let piece = Piece { image, first, rows, share };
+            let vectors = vectors::<S>(grid.positions(rows)) * panels;
+            let piece = Piece { image, first, rows, share, next: job.next(item + 1, vectors) };
             // SAFETY: planes reach a vector further than the positions of their rows, and so does the source itself here.
             unsafe {
                 match job.out {
@@ -255,6 +274,8 @@ struct Piece {
     first: usize,
     rows: usize,
     share: usize,
+    /// What the next band is staged from.
+    next: Ahead,
 }
 
 impl Piece {
@@ -270,6 +291,7 @@ impl Piece {
         sums: &mut [f32],
         out: SharedMut<'_, T>,
     ) {
+        let mut ahead = [self.next, Ahead::NOTHING];
         let grid = job.grid;
         let group = self.image % grid.groups;
         let panels = Panels::of::<S>(grid.outs);
@@ -304,7 +326,8 @@ impl Piece {
                     // SAFETY: the caller's promise; the target's rows follow each other as the positions do.
                     unsafe {
                         let to = out.add(self.first * across.target);
-                        sweep::<K, S, T>(Sums { terms, width, vectors, to, stride: grid.target_len() });
+                        ahead[1] = self.target(grid, out, width, vectors);
+                        sweep::<K, S, T>(Sums { terms, width, vectors, to, stride: grid.target_len() }, &mut ahead);
                     }
                     continue;
                 }
@@ -316,7 +339,8 @@ impl Piece {
                     // SAFETY: the caller's promise; `sums` has room for whole vectors of the panel's outputs, as floats or less.
                     unsafe {
                         let terms = Terms { source: source.add(skip * grid.pitch), ..terms };
-                        sweep::<K, S, T>(Sums { terms, width, vectors, to: sums, stride });
+                        ahead[1] = strip.target(grid, out, width, vectors);
+                        sweep::<K, S, T>(Sums { terms, width, vectors, to: sums, stride }, &mut ahead);
                         for o in 0..width {
                             strip.place(s, grid, class, sums.add(o * stride), out.add(o * grid.target_len()));
                         }
@@ -326,6 +350,19 @@ impl Piece {
             start += grid.outs * steps;
             step += steps;
         }
+    }
+
+    /// The rows that `width` outputs' sums will be put to, where they follow each other.
+    #[inline(always)]
+    fn target<T>(&self, grid: &Grid, out: *const T, width: usize, vectors: usize) -> Ahead {
+        let [down, across] = &grid.axes;
+        if down.classes * across.classes > 1 {
+            return Ahead::NOTHING;
+        }
+        let (low, high, y) = down.within(0, self.first, self.rows);
+        let len = (high - low) * across.target;
+        let parts = Parts { first: y * across.target, len, stride: grid.target_len(), count: width };
+        Ahead::of_result(out.wrapping_add(parts.first), parts, vectors)
     }
 
     /// Copies a channel's sums to the outputs that they are.

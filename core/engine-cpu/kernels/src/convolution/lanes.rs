@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use rayon::prelude::*;
 
 use super::{
+    ahead::{Ahead, Parts, source_parts},
     grid::Grid,
     stage::Offsets,
     words::{Rows, room, spread_along, stage_along},
@@ -123,6 +124,28 @@ struct Job<'a> {
     pieces: usize,
 }
 
+impl Job<'_> {
+    /// What comes after band `item - 1` of a group, if its piece has another, in the course of so many tiles.
+    fn next(&self, group: usize, item: usize, end: usize, tiles: usize) -> [Ahead; 2] {
+        if item >= end {
+            return [Ahead::NOTHING; 2];
+        }
+        let grid = self.grid;
+        let (image, first) = (item / self.bands * grid.groups + group, item % self.bands * self.rows);
+        let [down, across] = &grid.axes;
+        let rows = self.rows.min(down.outputs - first);
+        let source = source_parts(grid, image, first, rows);
+        let outputs = down.outputs * across.outputs;
+        let cotangent = Parts {
+            first: image * grid.outs * outputs + first * across.outputs,
+            len: rows * across.outputs,
+            stride: outputs,
+            count: grid.outs,
+        };
+        [Ahead::of(self.source, source, tiles), Ahead::of(self.cotangent, cotangent, tiles)]
+    }
+}
+
 /// A piece of the batch's bands, for one group.
 struct Task<'a, K> {
     job: &'a Job<'a>,
@@ -206,9 +229,11 @@ impl<K: Kind> Kernel for Task<'_, K> {
                 }
             };
             let terms = Terms { x, offsets, g, stride, vectors: count / vector };
+            let end = (piece + 1) * items / job.pieces;
+            let mut ahead = job.next(group, item + 1, end, tiles::<S>(grid.outs, steps).count());
             // SAFETY: positions in whole vectors are there behind every offset and in every row of cotangents, and as many vectors of
             // sums as there are outputs times steps.
-            unsafe { add::<K, S>(terms, grid.outs, sums.as_mut_ptr()) };
+            unsafe { add::<K, S>(terms, grid.outs, sums.as_mut_ptr(), &mut ahead) };
         }
         let at = (piece * grid.groups + group) * grid.kernel_len();
         // SAFETY: nobody else writes this piece of this group.
@@ -281,8 +306,8 @@ struct Terms<'a> {
 /// # Safety
 /// The terms are valid for `vectors` vectors behind all offsets and in `outs` rows of cotangents.
 #[inline(never)]
-unsafe fn add<K: Kind, S: Simd>(terms: Terms<'_>, outs: usize, sums: *mut f32) {
-    S::ISA.run(Add::<K> { terms, outs, sums, kind: PhantomData });
+unsafe fn add<K: Kind, S: Simd>(terms: Terms<'_>, outs: usize, sums: *mut f32, ahead: &mut [Ahead; 2]) {
+    S::ISA.run(Add::<K> { terms, outs, sums, ahead, kind: PhantomData });
 }
 
 /// What [`add`] is asked for; its promises hold.
@@ -290,6 +315,7 @@ struct Add<'a, K> {
     terms: Terms<'a>,
     outs: usize,
     sums: *mut f32,
+    ahead: &'a mut [Ahead; 2],
     kind: PhantomData<K>,
 }
 
@@ -300,6 +326,7 @@ impl<K: Kind> Kernel for Add<'_, K> {
     fn run<S: Simd>(self, s: S) {
         let mut to = self.sums;
         for (outs, taps) in tiles::<S>(self.outs, self.terms.offsets.len()) {
+            self.ahead.iter_mut().for_each(|ahead| ahead.wish(1));
             // SAFETY: the promises of `add`'s caller; the tiles' sums lie one behind the other.
             unsafe {
                 tile::<K, S>(s, self.terms, outs, taps, to);

@@ -7,6 +7,7 @@
 //! channels in lanes (`lanes`), with many as a matrix product (`columns`). A kernel that covers its whole image is a plain
 //! matrix product (`whole`).
 
+mod ahead;
 mod columns;
 mod correlate;
 mod grid;

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use super::ahead::Ahead;
 use crate::{
     factors::Kind,
     numbers::Stored,
@@ -79,43 +80,43 @@ pub struct Sums<'a, T> {
     pub stride: usize,
 }
 
-/// Computes a panel's sums. Not inlined: where the compiler keeps numbers of the code around it in registers, too few are left, and
+/// Computes a panel's sums, and wishes for what is `ahead` meanwhile. Not inlined: where the compiler keeps numbers of the code around it in registers, too few are left, and
 /// a sum that is kept in memory makes each step wait for it.
 ///
 /// # Safety
 /// `source` is valid for the positions behind each offset, `weights` for all of them, `to` for the outputs' positions.
 #[inline(never)]
-pub unsafe fn sweep<K: Kind, S: Simd, T: Stored>(sums: Sums<'_, T>) {
-    S::ISA.run(Sweep::<K, T>(sums, PhantomData));
+pub unsafe fn sweep<K: Kind, S: Simd, T: Stored>(sums: Sums<'_, T>, ahead: &mut [Ahead; 2]) {
+    S::ISA.run(Sweep::<K, T>(sums, ahead, PhantomData));
 }
 
 /// What [`sweep`] is asked for; its promises hold.
-struct Sweep<'a, K, T>(Sums<'a, T>, PhantomData<K>);
+struct Sweep<'a, K, T>(Sums<'a, T>, &'a mut [Ahead; 2], PhantomData<K>);
 
 impl<K: Kind, T: Stored> Kernel for Sweep<'_, K, T> {
     type Output = ();
     const BF16: bool = K::BF16;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let sums = self.0;
+        let Sweep(sums, ahead, _) = self;
         // Registers hold the sums, one vector of the source or one number of the kernel, and the smaller of the two sides.
         // SAFETY: the promises of `sweep`'s caller.
         unsafe {
             match (S::REGISTERS, sums.width) {
-                (32, 8) => blocks::<K, S, T, 8, 3>(s, sums),
-                (32, 4) => blocks::<K, S, T, 4, 6>(s, sums),
-                (32, 3) => blocks::<K, S, T, 3, 8>(s, sums),
-                (32, 2) => blocks::<K, S, T, 2, 8>(s, sums),
-                (32, 1) => blocks::<K, S, T, 1, 8>(s, sums),
-                (16, 6) => blocks::<K, S, T, 6, 2>(s, sums),
-                (16, 4) => blocks::<K, S, T, 4, 2>(s, sums),
-                (16, 3) => blocks::<K, S, T, 3, 4>(s, sums),
-                (16, 2) => blocks::<K, S, T, 2, 5>(s, sums),
-                (16, 1) => blocks::<K, S, T, 1, 8>(s, sums),
-                (_, 4) => blocks::<K, S, T, 4, 1>(s, sums),
-                (_, 3) => blocks::<K, S, T, 3, 1>(s, sums),
-                (_, 2) => blocks::<K, S, T, 2, 2>(s, sums),
-                (_, 1) => blocks::<K, S, T, 1, 4>(s, sums),
+                (32, 8) => blocks::<K, S, T, 8, 3>(s, sums, ahead),
+                (32, 4) => blocks::<K, S, T, 4, 6>(s, sums, ahead),
+                (32, 3) => blocks::<K, S, T, 3, 8>(s, sums, ahead),
+                (32, 2) => blocks::<K, S, T, 2, 8>(s, sums, ahead),
+                (32, 1) => blocks::<K, S, T, 1, 8>(s, sums, ahead),
+                (16, 6) => blocks::<K, S, T, 6, 2>(s, sums, ahead),
+                (16, 4) => blocks::<K, S, T, 4, 2>(s, sums, ahead),
+                (16, 3) => blocks::<K, S, T, 3, 4>(s, sums, ahead),
+                (16, 2) => blocks::<K, S, T, 2, 5>(s, sums, ahead),
+                (16, 1) => blocks::<K, S, T, 1, 8>(s, sums, ahead),
+                (_, 4) => blocks::<K, S, T, 4, 1>(s, sums, ahead),
+                (_, 3) => blocks::<K, S, T, 3, 1>(s, sums, ahead),
+                (_, 2) => blocks::<K, S, T, 2, 2>(s, sums, ahead),
+                (_, 1) => blocks::<K, S, T, 1, 4>(s, sums, ahead),
                 _ => unreachable!("no panel has this width"),
             }
         }
@@ -125,11 +126,16 @@ impl<K: Kind, T: Stored> Kernel for Sweep<'_, K, T> {
 /// # Safety
 /// As for [`sweep`].
 #[inline(always)]
-unsafe fn blocks<K: Kind, S: Simd, T: Stored, const O: usize, const P: usize>(s: S, sums: Sums<'_, T>) {
+unsafe fn blocks<K: Kind, S: Simd, T: Stored, const O: usize, const P: usize>(
+    s: S,
+    sums: Sums<'_, T>,
+    ahead: &mut [Ahead; 2],
+) {
     let mut at = 0;
     // SAFETY: the caller's promises; vectors from `at` on.
     unsafe {
         while sums.vectors - at >= P {
+            ahead.iter_mut().for_each(|ahead| ahead.wish(P));
             tile::<K, S, T, O, P>(s, sums, at * S::LANES);
             at += P;
         }
