@@ -11,7 +11,7 @@ use fer_engine_cpu::{CpuEngine, Factors};
 use fer_engine_cuda::{Options, Precision, cuda, device::Unit};
 use fer_graph::Graph;
 
-use crate::host::Host;
+use crate::{host::Host, own_ops::brier};
 
 /// Experiments that between them have every backbone and resizer.
 const CONFIGS: [&str; 5] =
@@ -92,6 +92,14 @@ fn kernels_compile_for_every_card_and_spill_no_more_than_is_known() {
                 }
             }
         }
+    }
+    // The example of a plugin's own sources.
+    let (graph, kernels) = brier();
+    let own = fer_engine_cuda::units(&graph, &Options { kernels, ..Options::default() }).unwrap();
+    let own: Vec<Unit> = own.into_iter().filter(|unit| unit.name.starts_with("example.")).collect();
+    assert_eq!(own.len(), 2, "the op and its adjoint");
+    for (unit, card) in own.iter().flat_map(|unit| [(8, 0), (9, 0), (12, 0)].map(|card| (unit, card))) {
+        work.insert((unit.source.to_string(), card), unit.clone());
     }
     let work = Mutex::new(work.into_iter());
     let lines = Mutex::new(vec![]);

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use fer_engine::{Call, Data, EngineError, Executable, Feeds, Outputs, Result, Store, Summary, Tensor};
+use fer_engine::{
+    Call, Data, EngineError, Executable, Feeds, Outputs, Result, Store, Summary, Tensor, kernel::Checked,
+};
 use fer_graph::{Argument, Graph, Role, TensorType};
 use fer_plan::{Touched, allot};
 
@@ -14,7 +16,7 @@ use crate::{
     Options,
     ahead::Ahead,
     device::{Address, Command, Device, DeviceError, Recording},
-    lower::{lower, supports},
+    lower::{check, lower, supports},
     plan::{BufferId, Home, Plan},
     report::{Need, out_of_memory},
     store::{CudaStore, Memory, bytes, data, held, refused},
@@ -88,10 +90,12 @@ impl CudaExecutable {
         graph: &Graph,
         device: &Arc<dyn Device>,
         options: &Options,
+        checked: &Checked,
         arena: Arc<Mutex<Arena>>,
     ) -> Result<CudaExecutable> {
         let graph = prepared(graph, options)?;
         let plan = lower(&graph, options)?;
+        check(checked, device, options, &graph)?;
         let (offsets, arena_bytes) = places(&plan);
         let refuse = |error: DeviceError| refused(&error);
         device.prepare(&plan.units).map_err(refuse)?;
