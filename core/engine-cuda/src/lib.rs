@@ -14,6 +14,7 @@ mod element;
 mod executable;
 mod kernels;
 mod lower;
+mod peak;
 mod plan;
 pub mod report;
 mod store;
