@@ -1,11 +1,12 @@
 //! Which engine computes an experiment, and with which kernels of plugins.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
+use fer_abi::Kernel;
 use fer_config::{Engine as Name, Precision as Floats, Resolved, nearest};
 use fer_engine::{
     Engine, Precision,
-    kernel::{CustomKernel, Kernels},
+    kernel::{Code, CustomKernel, Kernels},
 };
 use fer_engine_cpu::{CpuEngine, Factors, Options};
 use fer_engine_cuda::{
@@ -25,19 +26,25 @@ use crate::{
 ///
 /// # Errors
 /// An engine that this machine lacks, one that does not compute in the precision asked for, an op that `no_fuse` names wrongly, and
-/// those of [`kernels`].
+/// those of [`brought`] and [`kernels`].
 pub fn open(resolved: &Resolved, recipe: &Recipe) -> Result<Box<dyn Engine>> {
     let experiment = &resolved.experiment;
-    let kernels = kernels(recipe, &experiment.no_fuse)?;
+    let brought = brought(recipe)?;
     let chosen = choose(resolved)?;
-    check_switches(resolved, &chosen, &kernels)?;
+    let own: BTreeSet<&str> = brought.iter().flat_map(|(_, kernels)| kernels.iter().map(|k| k.op.as_str())).collect();
+    check_switches(resolved, &chosen, &own)?;
+    let no_fuse = experiment.no_fuse.iter().cloned().collect();
     Ok(match chosen {
         Chosen::Dfdx(precision) => Box::new(DfdxEngine::new(precision)),
-        Chosen::Cpu(factors) => cpu(factors, &experiment.no_fuse, kernels),
+        Chosen::Cpu(factors) => {
+            let kernels = kernels(&brought, &experiment.no_fuse)?;
+            Box::new(CpuEngine::new(Options { factors, no_fuse, kernels, ..Options::default() }))
+        }
         Chosen::Cuda { device, precision } => {
             let device = CudaDevice::open(device, cuda::standard_folder()).map_err(|why| not_usable(resolved, why))?;
-            let no_fuse = experiment.no_fuse.iter().cloned().collect();
-            let options = fer_engine_cuda::Options { precision, no_fuse, ..fer_engine_cuda::Options::default() };
+            let kernels = kernels(&brought, &experiment.no_fuse)?;
+            let options =
+                fer_engine_cuda::Options { precision, no_fuse, kernels, ..fer_engine_cuda::Options::default() };
             Box::new(CudaEngine::new(Arc::new(device), options))
         }
     })
@@ -103,20 +110,19 @@ fn choose(resolved: &Resolved) -> Result<Chosen> {
 }
 
 /// What is to be switched off must be something that the engine has.
-fn check_switches(resolved: &Resolved, chosen: &Chosen, kernels: &[CustomKernel]) -> Result<()> {
+/// `own`: the ops that the libraries bring kernels for.
+fn check_switches(resolved: &Resolved, chosen: &Chosen, own: &BTreeSet<&str>) -> Result<()> {
     let (can, mut known): (fn(&str) -> bool, Vec<String>) = match chosen {
         Chosen::Cuda { .. } => (fer_engine_cuda::can_switch_off, fer_engine_cuda::switches()),
         // The reference has no kernels to switch off; what the other engine has may stay in a config that both run.
         Chosen::Dfdx(_) | Chosen::Cpu(_) => (fer_engine_cpu::can_switch_off, fer_engine_cpu::switches()),
     };
-    let own: Vec<&String> = kernels.iter().map(|kernel| &kernel.op).collect();
     for name in &resolved.experiment.no_fuse {
         let op = name.strip_suffix(ADJOINT_SUFFIX).unwrap_or(name);
-        if can(name) || own.iter().any(|o| *o == op) {
+        if can(name) || own.contains(op) {
             continue;
         }
-        known.extend(own.into_iter().cloned());
-        known.dedup();
+        known.extend(own.iter().map(|&op| op.to_owned()));
         let near = nearest(name, known.iter().map(String::as_str));
         let meant = near.map_or_else(String::new, |n| format!("did you mean {n:?}? "));
         let message = format!("there is no kernel {name:?} to switch off");
@@ -134,17 +140,12 @@ fn not_usable(resolved: &Resolved, why: NoCuda) -> Failure {
     why.notes.into_iter().fold(error.into(), Failure::note)
 }
 
-fn cpu(factors: Factors, no_fuse: &[String], kernels: Vec<CustomKernel>) -> Box<dyn Engine> {
-    let (no_fuse, kernels) = (no_fuse.iter().cloned().collect(), Kernels::new(kernels));
-    Box::new(CpuEngine::new(Options { factors, no_fuse, kernels, ..Options::default() }))
-}
-
-/// The kernels for the CPU that the libraries of an experiment bring.
+/// The kernels that the libraries of an experiment bring, each library's by its path.
 ///
 /// # Errors
-/// A library that cannot be loaded, and two that bring a kernel for the same op.
-fn kernels(recipe: &Recipe, no_fuse: &[String]) -> Result<Vec<CustomKernel>> {
-    let mut found: Vec<CustomKernel> = vec![];
+/// A library that cannot be loaded.
+fn brought(recipe: &Recipe) -> Result<Vec<(String, Vec<Kernel>)>> {
+    let mut found = vec![];
     let mut seen: Vec<&Path> = vec![];
     for component in recipe.parts().map(|part| &part.component) {
         let library = component.library();
@@ -157,21 +158,32 @@ fn kernels(recipe: &Recipe, no_fuse: &[String]) -> Result<Vec<CustomKernel>> {
             let help = format!("its kernels are asked for because {} {:?} is used", component.kind(), component.id());
             Failure::new(format!("{name}: {fault}")).help(help)
         })?;
-        for kernel in given.iter().filter_map(|kernel| CustomKernel::of_library(&name, kernel)) {
-            let same =
-                |k: &&CustomKernel| (&k.op, k.version, k.adjoint) == (&kernel.op, kernel.version, kernel.adjoint);
-            match found.iter().find(same) {
-                Some(other) if !no_fuse.iter().any(|off| *off == kernel.op || off == "all") => {
-                    let message = format!("two libraries of this experiment bring a kernel for {}", kernel.op);
-                    let help = format!(
-                        "name the op differently in one of the plugins, or compute it by what it means: --no-fuse {}",
-                        kernel.op
-                    );
-                    return Err(Failure::new(message).note(other.library.clone()).note(name).help(help));
-                }
-                _ => found.push(kernel),
-            }
-        }
+        found.push((name, given));
     }
     Ok(found)
+}
+
+/// Those for one kind of device.
+///
+/// # Errors
+/// Two libraries that bring a kernel for the same op.
+fn kernels<F: Code>(brought: &[(String, Vec<Kernel>)], no_fuse: &[String]) -> Result<Kernels<F>> {
+    let mut found: Vec<CustomKernel<F>> = vec![];
+    let all = brought.iter().flat_map(|(library, kernels)| kernels.iter().map(move |kernel| (library, kernel)));
+    for kernel in all.filter_map(|(library, kernel)| CustomKernel::of_library(library, kernel)) {
+        let same = |k: &&CustomKernel<F>| (&k.op, k.version, k.adjoint) == (&kernel.op, kernel.version, kernel.adjoint);
+        match found.iter().find(same) {
+            Some(other) if !no_fuse.iter().any(|off| *off == kernel.op || off == "all") => {
+                let message = format!("two libraries of this experiment bring a kernel for {}", kernel.op);
+                let help = format!(
+                    "name the op differently in one of the plugins, or compute it by what it means: --no-fuse {}",
+                    kernel.op
+                );
+                let failure = Failure::new(message).note(other.library.clone()).note(kernel.library);
+                return Err(failure.help(help));
+            }
+            _ => found.push(kernel),
+        }
+    }
+    Ok(Kernels::new(found))
 }

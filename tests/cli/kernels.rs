@@ -11,16 +11,28 @@ use fer_engine_cpu::{CpuEngine, Factors};
 use fer_engine_cuda::{Options, Precision, cuda, device::Unit};
 use fer_graph::Graph;
 
-use crate::host::Host;
+use crate::{host::Host, own_ops::brier};
 
-/// Experiments that between them have every backbone and resizer.
-const CONFIGS: [&str; 5] =
-    ["table1/swin_proposed", "table1/vit_proposed", "table1/convit_vanilla", "table1/xcit_vanilla", "swin_nr_fpdls"];
+/// A shipped experiment, by its file, and what is set besides.
+type Experiment = (&'static str, &'static str);
+
+/// The whole way: enlarged, aligned, learned downscaling.
+const ALIGNED: &str = r#"--set model.resizers=[(plugin:"sr",scale:8),(plugin:"stn"),(plugin:"ltr",scale:0.584)]"#;
+
+/// Experiments that between them have every backbone and resizer, and in which precision a card's compiler is shown their kernels.
+const EXPERIMENTS: [(Experiment, Option<Precision>); 6] = [
+    (("table1/swin_proposed", ""), Some(Precision::Bf16)),
+    (("table1/vit_proposed", ""), Some(Precision::Bf16)),
+    (("table1/convit_vanilla", ""), Some(Precision::F32)),
+    (("table1/xcit_vanilla", ""), Some(Precision::F32)),
+    (("swin_nr_fpdls", ""), None),
+    (("swin_nr_fpdls", ALIGNED), Some(Precision::Bf16)),
+];
 
 /// An experiment's training step; of several micro-batches, what is done for each.
-fn step(config: &str, micro_batches: usize) -> Graph {
+fn step((config, set): Experiment, micro_batches: usize) -> Graph {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../configs/{config}.ron"));
-    let of = format!("{} --data builtin --set accumulate={micro_batches}", path.display());
+    let of = format!("{} --data builtin --set accumulate={micro_batches} {set}", path.display());
     let ask = format!("graph {of} --stage step --format text --full --batch 2");
     let text = Host::new().run(&ask).ok();
     fer_graph::parse(&text).unwrap()
@@ -33,8 +45,8 @@ fn units(graph: &Graph, precision: Precision) -> Vec<Unit> {
 
 #[test]
 fn every_shipped_step_has_kernels_in_every_precision() {
-    for config in CONFIGS {
-        let graph = step(config, 1);
+    for (experiment, _) in EXPERIMENTS {
+        let (graph, config) = (step(experiment, 1), experiment.0);
         for factors in [Factors::F32, Factors::Bf16] {
             let engine = CpuEngine::new(fer_engine_cpu::Options { factors, ..Default::default() });
             let executable = engine.compile(&graph).unwrap();
@@ -54,8 +66,8 @@ fn every_shipped_step_has_kernels_in_every_precision() {
 /// Gradients are added up only where the loss is finite.
 #[test]
 fn micro_batches_are_guarded_by_their_loss() {
-    for config in CONFIGS {
-        let graph = step(config, 2);
+    for (experiment, _) in EXPERIMENTS {
+        let (graph, config) = (step(experiment, 2), experiment.0);
         assert!(graph.updates.iter().any(|(name, _)| name.starts_with("gradient.")), "{config}");
         let guarded = fer_engine_cuda::guarded(&graph, &Options::default()).unwrap();
         assert!(guarded.iter().any(|name| name == "loss"), "{config}: {guarded:?}");
@@ -81,17 +93,24 @@ fn ledger() -> BTreeMap<(String, String), u32> {
 #[ignore = "needs NVRTC (no card): set FER_NVRTC to its file or folder, and run with --ignored; takes minutes"]
 fn kernels_compile_for_every_card_and_spill_no_more_than_is_known() {
     let mut work: BTreeMap<(String, (u32, u32)), Unit> = BTreeMap::new();
-    for (config, precision) in
-        CONFIGS.into_iter().zip([Precision::Bf16, Precision::Bf16, Precision::F32, Precision::F32])
-    {
-        for unit in units(&step(config, 1), precision) {
+    for (experiment, precision) in EXPERIMENTS {
+        let Some(precision) = precision else { continue };
+        for unit in units(&step(experiment, 1), precision) {
             for card in [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)] {
                 // Between the generations the middle ones are looked at once.
-                if matches!(card, (8, 0) | (9, 0) | (12, 0)) || config == CONFIGS[0] {
+                if matches!(card, (8, 0) | (9, 0) | (12, 0)) || experiment == EXPERIMENTS[0].0 {
                     work.insert((unit.source.to_string(), card), unit.clone());
                 }
             }
         }
+    }
+    // The example of a plugin's own sources.
+    let (graph, kernels) = brier();
+    let own = fer_engine_cuda::units(&graph, &Options { kernels, ..Options::default() }).unwrap();
+    let own: Vec<Unit> = own.into_iter().filter(|unit| unit.name.starts_with("example.")).collect();
+    assert_eq!(own.len(), 2, "the op and its adjoint");
+    for (unit, card) in own.iter().flat_map(|unit| [(8, 0), (9, 0), (12, 0)].map(|card| (unit, card))) {
+        work.insert((unit.source.to_string(), card), unit.clone());
     }
     let work = Mutex::new(work.into_iter());
     let lines = Mutex::new(vec![]);

@@ -3,6 +3,7 @@
 //! `snapshots/` holds what it prints. Where that is meant to change, `INSTA_UPDATE=always cargo test -p fer-host --test cli` writes it
 //! anew; the difference is to be read before it is committed.
 
+mod ahead;
 mod bad_config;
 mod bad_data;
 mod bad_files;

@@ -1,6 +1,21 @@
 //! Ops of a plugin's own, with and without the kernels that come with them.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fer_autodiff::gradients;
+use fer_contract::{Case, Subject, truth};
+use fer_cuda_emulator::EmulatedDevice;
+use fer_engine::{
+    Engine, Feeds, Precision, Tensor,
+    kernel::{CudaFunction, CustomKernel, Kernels},
+};
+use fer_engine_cuda::{CudaEngine, Options};
+use fer_engine_dfdx::DfdxEngine;
+use fer_graph::{Builder, Graph};
+use fer_registry::{Probe, Registry, SearchPath};
 
 use crate::{
     host::{Host, PROGRAM},
@@ -14,11 +29,59 @@ fn config(host: &Host, loss: &str) {
     );
 }
 
-/// The losses of the fixture whose kernels are sound and not.
-fn mutants() -> String {
+/// A library below the program's folder.
+fn library(folder: &str, name: &str) -> PathBuf {
     use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
     let beside = Path::new(PROGRAM).parent().expect("the program lies in a folder");
-    beside.join("examples").join(format!("{DLL_PREFIX}mutant_kernels{DLL_SUFFIX}")).display().to_string()
+    beside.join(folder).join(format!("{DLL_PREFIX}{name}{DLL_SUFFIX}"))
+}
+
+/// The losses of the fixture whose kernels are sound and not.
+fn mutants() -> String {
+    library("examples", "mutant_kernels").display().to_string()
+}
+
+/// The example's loss of six samples with the gradient of its logits, and the CUDA sources that its library brings.
+pub fn brier() -> (Graph, Kernels<CudaFunction>) {
+    let registry = Registry::scan(&SearchPath::of([library("", "loss_example_brier")]), &Probe::Off);
+    let component = registry.get("loss", "example-brier").expect("run `cargo build --workspace` first").clone();
+    let given = component.kernels().expect("an answer");
+    let kernels = given.iter().filter_map(|kernel| CustomKernel::of_library("brier", kernel)).collect();
+    let subject = Subject::new(component.descriptor().clone(), move |request| component.build(request));
+    let case = Case { options: vec![], inputs: truth(6, 8), training: true, seed: 1 };
+    let b = Builder::resume(subject.graph(&case).expect("builds"));
+    let (loss, logits) = b.look(|g| (g.outputs[0].1, g.argument("logits").expect("a loss reads them").value));
+    let found = gradients(&b, loss, &[logits]).expect("is differentiated");
+    b.output("gradient", found[0].expect("depends on them"));
+    (b.finish(), Kernels::new(kernels))
+}
+
+/// Compared with their op on the device before the first step, they are what the step runs.
+#[test]
+fn a_library_s_cuda_sources_run_in_the_emulator() {
+    let (graph, kernels) = brier();
+    let engine = CudaEngine::new(Arc::new(EmulatedDevice::new()), Options { kernels, ..Options::default() });
+    let reference = DfdxEngine::new(Precision::F64);
+    let input = |(i, argument): (usize, &fer_graph::Argument)| {
+        let ty = graph.ty(argument.value);
+        let numbers = fer_engine::uniform([1, 0, 0], i as u32, ty.elements()).collect();
+        (argument.name.clone(), Tensor::f64(ty.shape.clone(), numbers))
+    };
+    let feeds: Feeds = graph.arguments.iter().enumerate().map(input).collect();
+    let truth = reference.compile(&graph).and_then(|e| e.run(reference.store().as_mut(), &feeds)).expect("runs");
+    let executable = engine.compile(&graph).expect("the sources are what their op means");
+    let mut calls = vec![];
+    let mut see = |call: &fer_engine::Call, _| calls.push(call.op.to_string());
+    let ours = executable.run_timed(engine.store().as_mut(), &feeds, &mut see).expect("runs");
+    for op in ["example.brier_terms", "example.brier_terms_vjp"] {
+        assert_eq!(calls.iter().filter(|call| *call == op).count(), 1, "{calls:?}");
+    }
+    for name in ["loss", "gradient"] {
+        for (a, b) in ours[name].to_f64().iter().zip(truth[name].to_f64()) {
+            // f32 against f64, of a handful of numbers about 1.
+            assert!((a - b).abs() <= 1e-6, "{name}: {a} and {b}");
+        }
+    }
 }
 
 #[test]
@@ -54,12 +117,12 @@ fn a_step_with_own_ops_is_text_that_parses_back() {
 }
 
 #[test]
-fn kernels_are_shown_and_those_for_cuda_are_said_to_be_carried_only() {
+fn kernels_are_shown_with_the_device_that_they_are_for() {
     let shown = Host::new().run("plugin show example-brier").ok();
     for part in [
         "    cpu example.brier_terms 1\n    cpu example.brier_terms_vjp 1\n",
         "    cuda example.brier_terms 1: brier_terms, for each element, blocks of 128, source of ",
-        "those for cuda are carried only: this fer-host has no engine that runs them",
+        "    cuda example.brier_terms_vjp 1: brier_terms_vjp, for each element, blocks of 128, source of ",
     ] {
         assert!(shown.contains(part), "{shown}");
     }

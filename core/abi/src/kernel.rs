@@ -15,7 +15,7 @@ pub mod device {
 pub mod launch {
     /// One thread for each element of the first result: `blocks = ceil(elements / threads)`. A thread past the end does nothing.
     pub const ELEMENT: &str = "element";
-    /// One block for each row of the first result, where a row is its last axis.
+    /// One block for each row of the first result, where a row is its last axis; a scalar is one row.
     pub const ROW: &str = "row";
 }
 

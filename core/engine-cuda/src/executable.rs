@@ -1,12 +1,13 @@
 //! A plan that runs: arguments are looked up, inputs uploaded, the recorded step replayed, outputs downloaded.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use fer_engine::{Call, Data, EngineError, Executable, Feeds, Outputs, Result, Store, Summary, Tensor};
+use fer_engine::{
+    Call, Data, EngineError, Executable, Feeds, Outputs, Result, Store, Summary, Tensor, kernel::Checked,
+};
 use fer_graph::{Argument, Graph, Role, TensorType};
 use fer_plan::{Touched, allot};
 
@@ -14,7 +15,8 @@ use crate::{
     Options,
     ahead::Ahead,
     device::{Address, Command, Device, DeviceError, Recording},
-    lower::{lower, supports},
+    lower::{check, lower, supports},
+    peak::Peak,
     plan::{BufferId, Home, Plan},
     report::{Need, out_of_memory},
     store::{CudaStore, Memory, bytes, data, held, refused},
@@ -88,10 +90,12 @@ impl CudaExecutable {
         graph: &Graph,
         device: &Arc<dyn Device>,
         options: &Options,
+        checked: &Checked,
         arena: Arc<Mutex<Arena>>,
     ) -> Result<CudaExecutable> {
         let graph = prepared(graph, options)?;
         let plan = lower(&graph, options)?;
+        check(checked, device, options, &graph)?;
         let (offsets, arena_bytes) = places(&plan);
         let refuse = |error: DeviceError| refused(&error);
         device.prepare(&plan.units).map_err(refuse)?;
@@ -147,49 +151,25 @@ impl CudaExecutable {
         let images = |(argument, ty): &(Argument, TensorType)| {
             (argument.role == Role::Input && ty.rank() > 1).then(|| ty.shape[0])
         };
-        let batch = self.arguments.iter().find_map(images).unwrap_or(1);
+        let batch = self.arguments.iter().find_map(images).unwrap_or(1).max(1);
+        let stored = self.arguments.iter().filter(|(argument, _)| argument.role != Role::Input);
+        let mut peak = Peak::of(&self.plan, batch, &stored.map(|(_, ty)| ty.elements()).collect());
+        // What is lost between buffers is lost for any batch.
+        let most = peak.moments.iter().map(|m| m.0 + m.1).max().unwrap_or(0);
+        peak.moments.iter_mut().for_each(|m| m.0 += self.arena_bytes.saturating_sub(most));
         let given: usize = self.inputs.iter().flatten().map(|m| m.bytes).sum();
         let held: usize = self.constants.iter().map(|m| m.bytes).sum();
         let need = Need {
-            by_scope: &self.peak(),
+            by_scope: &peak.by_scope,
             fixed: store.bytes() + held,
-            per_image: (self.arena_bytes + given).div_ceil(batch),
+            per_image: given.div_ceil(batch),
+            moments: &peak.moments,
             batch,
             // What the plan has got so far counts as free to it.
             free: free + store.bytes() + held + given,
             total,
         };
         EngineError::Device(out_of_memory(&need))
-    }
-
-    /// Bytes in the arena by scope, when most of it is in use.
-    fn peak(&self) -> Vec<(String, usize)> {
-        let steps = &self.plan.steps;
-        let count = self.plan.buffers.len();
-        let (mut first, mut last) = (vec![None; count], vec![0; count]);
-        for (i, step) in steps.iter().enumerate() {
-            for &b in step.reads.iter().chain(&step.writes) {
-                first[b].get_or_insert(i);
-                last[b] = i;
-            }
-        }
-        let inside = |b: &usize| self.plan.buffers[*b].home == Home::Arena;
-        let (first, last) = (&first, &last);
-        let alive = move |step: usize| {
-            (0..count).filter(inside).filter(move |&b| first[b].is_some_and(|f| f <= step) && step <= last[b])
-        };
-        let bytes = |b: usize| self.plan.buffers[b].bytes();
-        let Some(worst) = (0..steps.len()).max_by_key(|&i| alive(i).map(bytes).sum::<usize>()) else {
-            return vec![];
-        };
-        let mut by_scope: BTreeMap<String, usize> = BTreeMap::new();
-        for b in alive(worst) {
-            let maker = steps.iter().find(|s| s.writes.contains(&b));
-            let scope = maker.map_or("", |s| &*s.call.scope);
-            *by_scope.entry(if scope.is_empty() { "the step itself" } else { scope }.to_owned()).or_default() +=
-                bytes(b);
-        }
-        by_scope.into_iter().collect()
     }
 
     /// Of each argument that is an input its numbers, as they stand in memory.

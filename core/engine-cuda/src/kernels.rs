@@ -90,9 +90,14 @@ const COMMON: &str = include_str!("../kernels/common.cuh");
 /// The most kernels in a unit: units are compiled side by side.
 const MOST: usize = 32;
 
-/// The kernels that a plan launches, by family and name, each with the text that makes it.
+/// The kernels that a plan launches.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Instances(BTreeMap<(Family, Arc<str>), String>);
+pub(crate) struct Instances {
+    /// By family and name, each with the text that makes it.
+    ours: BTreeMap<(Family, Arc<str>), String>,
+    /// By name: those of plugins, whose sources share nothing with others.
+    alone: BTreeMap<Arc<str>, Unit>,
+}
 
 impl Instances {
     /// `MACRO(name, arguments)`, the name being made of both: the same kernel asked for twice is one.
@@ -108,20 +113,25 @@ impl Instances {
             let _ = write!(text, ", {argument}");
         }
         text.push_str(")\n");
-        self.0.insert((family, name.clone()), text);
+        self.ours.insert((family, name.clone()), text);
         name
     }
 
     /// A kernel that was written for the plan.
     pub(crate) fn written(&mut self, family: Family, name: Arc<str>, text: String) {
-        self.0.insert((family, name), text);
+        self.ours.insert((family, name), text);
+    }
+
+    /// A kernel that is a unit of its own.
+    pub(crate) fn alone(&mut self, name: Arc<str>, unit: Unit) {
+        self.alone.insert(name, unit);
     }
 
     /// Everything to compile.
     pub(crate) fn units(&self) -> Vec<Unit> {
         let mut units = vec![];
         for family in Family::ALL {
-            let all: Vec<&String> = self.0.iter().filter(|((f, _), _)| *f == family).map(|(_, text)| text).collect();
+            let all: Vec<&String> = self.ours.iter().filter(|((f, _), _)| *f == family).map(|(_, text)| text).collect();
             for (i, part) in all.chunks(MOST).enumerate() {
                 let mut source = format!("{COMMON}\n{}\n", family.source());
                 part.iter().for_each(|text| source.push_str(text));
@@ -129,6 +139,7 @@ impl Instances {
                 units.push(Unit { name: name.into(), source: source.into() });
             }
         }
+        units.extend(self.alone.values().cloned());
         units
     }
 }

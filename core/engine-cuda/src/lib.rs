@@ -14,6 +14,7 @@ mod element;
 mod executable;
 mod kernels;
 mod lower;
+mod peak;
 mod plan;
 pub mod report;
 mod store;
@@ -25,7 +26,10 @@ use std::{
 };
 
 pub use element::Element;
-use fer_engine::{Engine, Executable, Result, Store};
+use fer_engine::{
+    Engine, Executable, Result, Store,
+    kernel::{Checked, CudaFunction, Kernels},
+};
 use fer_graph::{Graph, Node};
 pub use kernels::Family;
 
@@ -57,11 +61,19 @@ pub struct Options {
     pub smallest_rounded: usize,
     /// Gives every buffer memory of its own, so that a device that watches its memory sees one overrun into another.
     pub separate: bool,
+    /// Plugins' CUDA sources for ops that are in no table.
+    pub kernels: Kernels<CudaFunction>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { precision: Precision::F32, no_fuse: BTreeSet::new(), smallest_rounded: 1 << 16, separate: false }
+        Options {
+            precision: Precision::F32,
+            no_fuse: BTreeSet::new(),
+            smallest_rounded: 1 << 16,
+            separate: false,
+            kernels: Kernels::default(),
+        }
     }
 }
 
@@ -114,11 +126,13 @@ pub struct CudaEngine {
     device: Arc<dyn Device>,
     options: Options,
     arena: Arc<Mutex<Arena>>,
+    /// The plugins' kernels that were found good.
+    checked: Arc<Checked>,
 }
 
 impl CudaEngine {
     pub fn new(device: Arc<dyn Device>, options: Options) -> CudaEngine {
-        CudaEngine { device, options, arena: Arc::default() }
+        CudaEngine { device, options, arena: Arc::default(), checked: Arc::default() }
     }
 }
 
@@ -148,6 +162,6 @@ impl Engine for CudaEngine {
     }
 
     fn compile(&self, graph: &Graph) -> Result<Box<dyn Executable>> {
-        Ok(Box::new(CudaExecutable::compile(graph, &self.device, &self.options, self.arena.clone())?))
+        Ok(Box::new(CudaExecutable::compile(graph, &self.device, &self.options, &self.checked, self.arena.clone())?))
     }
 }

@@ -7,14 +7,45 @@ use std::fmt::Write;
 pub struct Need<'a> {
     /// Bytes by scope of the model, in any order.
     pub by_scope: &'a [(String, usize)],
-    /// What any batch needs: parameters, optimiser, states.
+    /// What any batch needs beside the step's memory: parameters, optimiser, states, constants.
     pub fixed: usize,
-    /// What one more image of a batch needs.
+    /// What one more image of a batch needs there: inputs.
     pub per_image: usize,
+    /// The step's memory, at each of its moments: what any batch needs, and what this one does.
+    pub moments: &'a [(usize, usize)],
     pub batch: usize,
     /// Of the device at this moment.
     pub free: usize,
     pub total: usize,
+}
+
+impl Need<'_> {
+    /// Bytes that any batch needs and bytes that each image does, at the moment when a batch needs most.
+    fn most(&self, batch: usize) -> (usize, f64) {
+        let each = |&(fixed, these): &(usize, usize)| (fixed, these as f64 / self.batch as f64);
+        let bytes = |(fixed, each): (usize, f64)| fixed as f64 + each * batch as f64;
+        let moments = self.moments.iter().map(each);
+        let (fixed, each) = moments.max_by(|&a, &b| bytes(a).total_cmp(&bytes(b))).unwrap_or_default();
+        (self.fixed.saturating_add(fixed), self.per_image as f64 + each)
+    }
+
+    /// Bytes that a batch needs.
+    fn of(&self, batch: usize) -> usize {
+        let (fixed, each) = self.most(batch);
+        fixed.saturating_add((each * batch as f64).ceil() as usize)
+    }
+
+    /// The largest smaller batch that fits; 0 where none does.
+    fn fits(&self) -> usize {
+        // Some of what is free is always lost between allocations.
+        let room = self.free - self.free / 32;
+        let (mut fits, mut too_large) = (0, self.batch);
+        while fits + 1 < too_large {
+            let middle = fits.midpoint(too_large);
+            *(if self.of(middle) <= room { &mut fits } else { &mut too_large }) = middle;
+        }
+        fits
+    }
 }
 
 /// Scopes that are told one by one.
@@ -24,14 +55,14 @@ const MOST_SCOPES: usize = 6;
 ///
 /// The first line is a sentence in lower case and without a full stop, the others are facts, and the last is what to do.
 pub fn out_of_memory(need: &Need) -> String {
-    let wanted = need.fixed.saturating_add(need.per_image.saturating_mul(need.batch));
+    let (fixed, each) = need.most(need.batch);
     let (free, total) = (bytes(need.free), bytes(need.total));
     let mut text = format!(
         "a batch of {} needs {} of the device's memory, of which {free} of {total} are free",
         need.batch,
-        bytes(wanted)
+        bytes(need.of(need.batch))
     );
-    let _ = write!(text, "\n  {} whatever the batch, {} for each image", bytes(need.fixed), bytes(need.per_image));
+    let _ = write!(text, "\n  {} whatever the batch, {} for each image", bytes(fixed), bytes(each.ceil() as usize));
     let mut scopes: Vec<&(String, usize)> = need.by_scope.iter().filter(|scope| scope.1 > 0).collect();
     scopes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     let rest: usize = scopes.iter().skip(MOST_SCOPES).map(|scope| scope.1).sum();
@@ -51,9 +82,7 @@ pub fn out_of_memory(need: &Need) -> String {
 
 /// What the user can do.
 fn advice(need: &Need) -> String {
-    // Some of what is free is always lost between allocations.
-    let room = (need.free - need.free / 32).saturating_sub(need.fixed);
-    let fits = room.checked_div(need.per_image).unwrap_or(usize::MAX).min(need.batch.saturating_sub(1));
+    let fits = need.fits();
     let used = need.total.saturating_sub(need.free);
     if fits > 0 {
         let times = need.batch.div_ceil(fits);
@@ -91,7 +120,7 @@ mod tests {
     const GIB: usize = 1 << 30;
 
     fn need<'a>(by_scope: &'a [(String, usize)], free: usize, batch: usize) -> Need<'a> {
-        Need { by_scope, fixed: GIB, per_image: GIB / 4, batch, free, total: 24 * GIB }
+        Need { by_scope, fixed: GIB, per_image: GIB / 4, moments: &[], batch, free, total: 24 * GIB }
     }
 
     #[test]
@@ -128,6 +157,20 @@ mod tests {
         }
     }
 
+    /// A small batch needs most at another moment: when the gradients of all weights are there, and no activation.
+    #[test]
+    fn what_is_offered_fits_at_every_moment() {
+        let moments = [(GIB, 30 * GIB), (3 * GIB, 0), (2 * GIB, 15 * GIB)];
+        let need = Need { by_scope: &[], fixed: GIB, per_image: 0, moments: &moments, batch: 60, free: 0, total: 0 };
+        assert_eq!([need.of(60), need.of(30), need.of(4), need.of(1)].map(|b| b / GIB), [32, 17, 4, 4]);
+        let advice = |gib: usize| advice(&Need { free: gib * GIB, total: gib * GIB, ..need });
+        // 31 of 32 GiB are reckoned with: 1 + 1 + 29 of the first moment.
+        assert!(advice(32).starts_with("a batch of 58 would fit"), "{}", advice(32));
+        assert!(advice(16).starts_with("a batch of 27 would fit"), "{}", advice(16));
+        assert!(advice(4).starts_with("no batch fits on this device"), "{}", advice(4));
+        assert!(out_of_memory(&need).contains("\n  2.0 GiB whatever the batch, 512 MiB for each image"));
+    }
+
     #[test]
     fn many_scopes_are_summed_up() {
         let scopes: Vec<(String, usize)> = (0..10).map(|i| (format!("s{i}"), (10 - i) << 20)).collect();
@@ -138,10 +181,11 @@ mod tests {
     #[test]
     fn where_nothing_fits_the_reason_is_told() {
         assert!(advice(&need(&[], GIB, 8)).starts_with("no batch fits while 23.0 GiB are in use: nvidia-smi"));
-        let whole = Need { by_scope: &[], fixed: 30 * GIB, per_image: GIB, batch: 4, free: 23 * GIB, total: 24 * GIB };
+        let need = need(&[], 23 * GIB, 4);
+        let whole = Need { fixed: 30 * GIB, per_image: GIB, ..need };
         assert!(advice(&whole).starts_with("no batch fits on this device"));
         let nothing = Need { per_image: 0, ..whole };
-        assert!(advice(&nothing).starts_with("no batch fits") || advice(&nothing).starts_with("a batch of"));
+        assert!(advice(&nothing).starts_with("no batch fits"));
         assert_eq!(bytes(0), "0 B");
     }
 }

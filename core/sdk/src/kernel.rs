@@ -13,6 +13,11 @@
 //! ```
 //!
 //! Before its first use in a run a kernel is compared with the body, on random numbers of the node's own shapes.
+//!
+//! A function of CUDA C is `extern "C" __global__ void` and takes a `const float *` for each input, then a `float *` for each output, in
+//! the order that [`CpuKernel::run`] says; all are f32, dense and row-major, and no output shares memory. Shapes, and what is wanted of an
+//! adjoint, are macros: see [`Kernel`]. Grid and blocks are one-dimensional, as [`Launch`] says, without dynamic shared memory. The
+//! language is NVRTC's C++17 without headers.
 
 use std::{
     marker::PhantomData,
@@ -244,14 +249,14 @@ impl Launch {
         Launch { each: fer_abi::launch::ELEMENT, threads }
     }
 
-    /// One block of so many threads for each row of the first result, where a row is its last axis.
+    /// One block of so many threads for each row of the first result, where a row is its last axis; a scalar is one row.
     pub const fn row(threads: u32) -> Launch {
         Launch { each: fer_abi::launch::ROW, threads }
     }
 }
 
 /// A kernel of an op for CUDA: source text, and the name of its `extern "C" __global__` function. See [`Kernel`] for what the
-/// function is given. It is carried and shown; no engine of this version runs it.
+/// function is given. The engine `cuda` compiles it for the card at hand, once for each list of shapes.
 pub fn cuda<'n>(op: impl Into<OpName<'n>>, source: &str, entry: &str, launch: Launch) -> Kernel {
     on_cuda(op.into(), false, source, entry, launch)
 }

@@ -143,8 +143,8 @@ impl Compiled {
 /// Why there is no batch.
 pub type BatchError = Box<dyn Error + Send + Sync>;
 
-/// An epoch's batches in their order, one of which may have been taken ahead of its step. It is kept here, so that whoever goes on after a
-/// stop finds all that are left.
+/// Batches in their order, one of which may have been looked at ahead of its step. It is kept here, so that whoever goes on after a stop
+/// finds all that are left.
 pub struct Batches<'b> {
     source: Box<dyn Iterator<Item = Result<Feeds, BatchError>> + 'b>,
     ahead: Option<Result<Arc<Feeds>, BatchError>>,
@@ -155,13 +155,15 @@ impl<'b> Batches<'b> {
         Batches { source: Box::new(source.fuse()), ahead: None }
     }
 
-    fn next(&mut self) -> Option<Result<Arc<Feeds>, BatchError>> {
+    /// The batch that comes next; `None` when there are no more.
+    pub fn take(&mut self) -> Option<Result<Arc<Feeds>, BatchError>> {
         self.ahead.take().or_else(|| self.source.next().map(|batch| batch.map(Arc::new)))
     }
 
-    /// The batch that comes next, without taking it; one that could not be loaded is told when its turn comes.
-    fn peek(&mut self, prepare: impl FnOnce(&mut Arc<Feeds>)) -> Option<Arc<Feeds>> {
-        self.ahead = self.next();
+    /// The batch that comes next, prepared for its step, without taking it: what [`Executable::run_ahead`] asks for. One that could not be
+    /// loaded is told when its turn comes.
+    pub fn peek(&mut self, prepare: impl FnOnce(&mut Arc<Feeds>)) -> Option<Arc<Feeds>> {
+        self.ahead = self.take();
         let feeds = self.ahead.as_mut()?.as_mut().ok()?;
         prepare(feeds);
         Some(feeds.clone())
@@ -218,7 +220,7 @@ impl Stepper {
         };
         let (mut loss, mut count, mut norm) = (0.0, 0, None);
         while count < self.every {
-            let Some(batch) = batches.next() else { break };
+            let Some(batch) = batches.take() else { break };
             let mut feeds = batch.map_err(|source| TrainError::Batch { epoch, step, source })?;
             self.prepare(&mut feeds, pace, global_step, count);
             let after = if count + 1 < self.every { (global_step, count + 1) } else { (global_step + 1, 0) };

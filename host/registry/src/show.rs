@@ -80,7 +80,7 @@ fn claims(text: &mut String, about: &ComponentInfo) {
     }
 }
 
-/// The library's kernels for ops of its own, and which of them run.
+/// The library's kernels for ops of its own.
 fn kernels(text: &mut String, about: &ComponentInfo) {
     let kernel = |p: &PropertyInfo| match &p.value {
         ValueInfo::Text(said) if p.name == property::KERNEL => Some(said.clone()),
@@ -93,9 +93,6 @@ fn kernels(text: &mut String, about: &ComponentInfo) {
     text.push_str("\nkernels of the library (device, op, version)\n");
     for kernel in &kernels {
         let _ = writeln!(text, "    {kernel}");
-    }
-    if kernels.iter().any(|k| k.starts_with("cuda ")) {
-        text.push_str("    those for cuda are carried only: this fer-host has no engine that runs them\n");
     }
 }
 
@@ -242,8 +239,7 @@ mod tests {
         assert!(
             shown.ends_with(
                 "\nkernels of the library (device, op, version)\n    cpu a.b 1\n    \
-                 cuda a.b 1: f, for each row, blocks of 64, source of 9 bytes\n    \
-                 those for cuda are carried only: this fer-host has no engine that runs them\n"
+                 cuda a.b 1: f, for each row, blocks of 64, source of 9 bytes\n"
             ),
             "{shown}"
         );

@@ -1,8 +1,8 @@
 //! `fer-host bench CONFIG`: how fast an engine runs the experiment's step.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
-use fer_engine::{Feeds, Tensor, uniform};
+use fer_engine::{Executable, Feeds, Store, Tensor, uniform};
 use fer_graph::{DType, Graph, Role};
 use fer_train::{Step, initialise, rng_key};
 use serde_json::json;
@@ -48,13 +48,8 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<()> {
     let mut store = engine.store();
     initialise(&graph, session.resolved.experiment.seed, store.as_mut())?;
     let start_seconds = started.elapsed().as_secs_f64();
-    let mut seconds = vec![];
-    for step in 0..=arguments.steps.max(1) {
-        let feeds = feeds(&graph, step as u64);
-        let began = Instant::now();
-        executable.run(store.as_mut(), &feeds)?;
-        seconds.push(began.elapsed().as_secs_f64());
-    }
+    let steps = 1 + arguments.steps.max(1);
+    let mut seconds = time(executable.as_ref(), store.as_mut(), steps, |step| feeds(&graph, step))?;
     let first = seconds.remove(0);
     let mut speeds: Vec<f64> = seconds.iter().map(|s| batch as f64 / s).collect();
     speeds.sort_by(f64::total_cmp);
@@ -85,6 +80,25 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<()> {
         speeds.len(),
         memory.map_or("unknown".into(), |b| binary(b as f64)),
     ))
+}
+
+/// Seconds of each step, whose inputs are made before it, and brought in while the step before runs, as in training.
+fn time(
+    executable: &dyn Executable,
+    store: &mut dyn Store,
+    steps: usize,
+    feeds: impl Fn(u64) -> Feeds,
+) -> Result<Vec<f64>> {
+    let mut seconds = vec![];
+    let mut now = Arc::new(feeds(0));
+    for step in 1..=steps as u64 {
+        let next = Arc::new(feeds(step));
+        let began = Instant::now();
+        executable.run_ahead(store, &now, &mut || Some(next.clone()))?;
+        seconds.push(began.elapsed().as_secs_f64());
+        now = next;
+    }
+    Ok(seconds)
 }
 
 /// The graph of a step.
@@ -137,4 +151,48 @@ fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use fer_engine::{Engine, Outputs, Precision};
+    use fer_engine_dfdx::DfdxEngine;
+
+    use super::*;
+
+    /// Runs nothing, and notes what each step is given, and what is said to come after it.
+    #[derive(Default)]
+    struct Noting(Mutex<Vec<[Arc<Feeds>; 2]>>);
+
+    impl Executable for Noting {
+        fn run(&self, _: &mut dyn Store, _: &Feeds) -> fer_engine::Result<Outputs> {
+            panic!("a step is run ahead of the next");
+        }
+        fn run_ahead(
+            &self,
+            _: &mut dyn Store,
+            inputs: &Arc<Feeds>,
+            next: &mut dyn FnMut() -> Option<Arc<Feeds>>,
+        ) -> fer_engine::Result<Outputs> {
+            self.0.lock().expect("one thread").push([inputs.clone(), next().expect("the next step is known")]);
+            Ok(Outputs::new())
+        }
+    }
+
+    #[test]
+    fn every_step_is_given_what_was_said_to_come() {
+        let noting = Noting::default();
+        let feeds = |step: u64| Feeds::from([("step".to_owned(), Tensor::scalar(step as f64))]);
+        let seconds = time(&noting, DfdxEngine::new(Precision::F32).store().as_mut(), 4, feeds).expect("runs");
+        let noted = noting.0.into_inner().expect("one thread");
+        assert_eq!((seconds.len(), noted.len()), (4, 4));
+        for (step, [given, _]) in noted.iter().enumerate() {
+            assert_eq!(given["step"].item(), Some(step as f64));
+        }
+        for pair in noted.windows(2) {
+            assert!(Arc::ptr_eq(&pair[0][1], &pair[1][0]));
+        }
+    }
 }

@@ -11,7 +11,7 @@ use std::{
 use fer_data::{ImageSet, Loader, LoaderOptions, sampler::batches};
 use fer_engine::{Engine, Executable, Feeds, Store, Tensor};
 use fer_graph::Graph;
-use fer_train::{Metrics, MetricsError, Tally, averaged};
+use fer_train::{BatchError, Batches, Metrics, MetricsError, Tally, averaged};
 
 use super::{
     model::{Model, feeds},
@@ -102,16 +102,20 @@ impl<'s> Evaluator<'s> {
         let mut tally = Tally::new(classes.to_vec());
         let mut answers = Vec::with_capacity(images.len());
         let mut shares = vec![];
-        for batch in Loader::start(images.clone(), &parts, reading.loader.clone())? {
+        let (truth, loaded) = (images.labels(), Loader::start(images.clone(), &parts, reading.loader.clone())?);
+        let mut incoming = Batches::new(
+            loaded.map(|batch| batch.map(|batch| feeds(batch, classes.len())).map_err(|e| Box::new(e) as BatchError)),
+        );
+        for part in &parts {
             if stop.load(Ordering::Relaxed) {
                 bar.finish_and_clear();
                 return Ok(None);
             }
-            let batch = batch?;
-            let labels = batch.labels.clone();
-            let feeds = feeds(batch, classes.len());
+            let Some(batch) = incoming.take() else { break };
+            let feeds = batch.map_err(|error| Failure::new(error.to_string()))?;
+            let labels: Vec<i32> = part.iter().map(|&image| truth[image] as i32).collect();
             let executable = self.executable(labels.len(), store)?;
-            let outputs = executable.run(store, &feeds)?;
+            let outputs = executable.run_ahead(store, &feeds, &mut || incoming.peek(|_| ()))?;
             let (logits, loss) = (fetch(&outputs, "logits")?.to_f64(), fetch(&outputs, "loss")?.item());
             let loss = loss.ok_or_else(|| Failure::new("the evaluation graph gives a loss that is no scalar"))?;
             let found = tally

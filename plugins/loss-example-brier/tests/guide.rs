@@ -1,4 +1,4 @@
-//! The Rust of docs/custom-ops.md is this example's and its neighbour's, word for word.
+//! The Rust and the CUDA C of docs/custom-ops.md are this example's and its neighbour's, word for word.
 
 use std::{fs, path::Path};
 
@@ -6,12 +6,16 @@ use std::{fs, path::Path};
 fn the_guide_shows_what_is_built() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| fs::read_to_string(here.join(path)).expect("is there").replace("\r\n", "\n");
-    let sources = ["src/lib.rs", "src/terms.rs", "../loss-example-focal/src/lib.rs"].map(read);
+    let sources = ["src/lib.rs", "src/terms.rs", "src/terms.cu", "../loss-example-focal/src/lib.rs"].map(read);
     let guide = read("../../docs/custom-ops.md");
-    let blocks: Vec<&str> =
-        guide.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
-    assert!(blocks.len() >= 5, "{} blocks", blocks.len());
-    for block in blocks {
+    let blocks = |language: &str| -> Vec<&str> {
+        let begin = format!("```{language}\n");
+        let rests: Vec<&str> = guide.split(begin.as_str()).skip(1).collect();
+        rests.into_iter().map(|rest| rest.split("```").next().unwrap_or_default()).collect()
+    };
+    let (rust, cuda) = (blocks("rust"), blocks("cuda"));
+    assert!(rust.len() >= 5 && cuda.len() == 1, "{} and {} blocks", rust.len(), cuda.len());
+    for block in rust.into_iter().chain(cuda) {
         assert!(sources.iter().any(|source| source.contains(block)), "no example has this:\n{block}");
     }
 }

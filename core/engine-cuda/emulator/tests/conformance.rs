@@ -12,7 +12,7 @@ const CASES: u32 = 6;
 /// Every buffer has memory of its own, between pages that cannot be touched.
 fn engine(precision: Precision, no_fuse: &[&str]) -> CudaEngine {
     let no_fuse = no_fuse.iter().map(|&op| op.to_owned()).collect();
-    let options = Options { precision, no_fuse, smallest_rounded: 0, separate: true };
+    let options = Options { precision, no_fuse, smallest_rounded: 0, separate: true, ..Options::default() };
     CudaEngine::new(Arc::new(EmulatedDevice::new()), options)
 }
 

@@ -11,7 +11,8 @@ use fer_graph::{Builder, DType, Graph, Init, Role, TensorType, Value, ops::AdamC
 fn engine(device: EmulatedDevice, precision: Precision, no_fuse: &[&str]) -> CudaEngine {
     let no_fuse = no_fuse.iter().map(|&op| op.to_owned()).collect();
     // One arena for all buffers, as on a card.
-    CudaEngine::new(Arc::new(device), Options { precision, no_fuse, smallest_rounded: 0, separate: false })
+    let options = Options { precision, no_fuse, smallest_rounded: 0, ..Options::default() };
+    CudaEngine::new(Arc::new(device), options)
 }
 
 fn numbers(count: usize, seed: u64) -> Vec<f64> {

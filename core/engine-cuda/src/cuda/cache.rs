@@ -1,10 +1,15 @@
 //! Compiled kernels on disk, so that a card's first run compiles and later ones do not.
+//!
+//! Any number of processes use a folder at a time, without a lock: a file is written whole or not at all, and one that another process
+//! takes away is compiled again. A file's time is when it was used last, so that what nobody uses goes first.
 
 use std::{
     fmt::Write as _,
+    fs::{self, File},
     io::Write as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, SystemTime},
 };
 
 use sha2::{Digest, Sha256};
@@ -15,6 +20,15 @@ pub const FOLDER_VARIABLE: &str = "FER_CACHE";
 /// What a file begins with; the checksum of the rest follows, then the code.
 const MARK: &[u8; 8] = b"fercubi1";
 const CHECKSUM: usize = 32;
+
+/// What the name of a file of kernels ends with, and begins with while it is written.
+const ENDING: &str = ".cubin";
+const UNFINISHED: &str = ".unfinished-";
+
+/// Bytes that the folder may hold: a plan's kernels are a few megabytes.
+const MOST_BYTES: u64 = 1 << 30;
+/// After so long nobody goes on with what is unfinished.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A name for what is compiled: everything that decides the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +51,7 @@ impl Key {
         for byte in self.0 {
             let _ = write!(name, "{byte:02x}");
         }
-        name + ".cubin"
+        name + ENDING
     }
 }
 
@@ -45,6 +59,8 @@ impl Key {
 #[derive(Debug)]
 pub(super) struct Cache {
     folder: Option<PathBuf>,
+    /// Bytes that it may hold.
+    most: u64,
     /// Whether it was said that nothing can be kept.
     told: AtomicBool,
 }
@@ -52,16 +68,18 @@ pub(super) struct Cache {
 impl Cache {
     /// `None` keeps nothing.
     pub fn new(folder: Option<PathBuf>) -> Cache {
-        Cache { folder, told: AtomicBool::new(false) }
+        Cache { folder, most: MOST_BYTES, told: AtomicBool::new(false) }
     }
 
     /// What was kept under a key, if it is whole.
     pub fn get(&self, key: &Key) -> Option<Vec<u8>> {
         let path = self.folder.as_ref()?.join(key.file());
-        let bytes = std::fs::read(&path).ok()?;
+        let bytes = fs::read(&path).ok()?;
         let code = whole(&bytes);
-        if code.is_none() {
-            tracing::warn!("{} is damaged; its kernels are compiled again", path.display());
+        match code {
+            // Where the time cannot be set, the file goes earlier than it might.
+            Some(_) => drop(File::options().append(true).open(&path).and_then(|f| f.set_modified(SystemTime::now()))),
+            None => tracing::warn!("{} is damaged; its kernels are compiled again", path.display()),
         }
         code.map(<[u8]>::to_vec)
     }
@@ -79,6 +97,35 @@ impl Cache {
             );
         }
     }
+
+    /// Takes away what was used least recently until the rest is small enough, and what was never finished. Where that cannot be done
+    /// nothing is lost.
+    pub fn shrink(&self) {
+        let Some(Ok(entries)) = self.folder.as_ref().map(fs::read_dir) else { return };
+        let (mut kept, mut bytes) = (vec![], 0);
+        for entry in entries.flatten() {
+            let Ok(about) = entry.metadata() else { continue };
+            let (name, used) = (entry.file_name(), about.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+            let name = name.to_string_lossy();
+            if !about.is_file() {
+                continue;
+            } else if name.ends_with(ENDING) {
+                bytes += about.len();
+                kept.push((used, entry.path(), about.len()));
+            } else if name.starts_with(UNFINISHED) && used.elapsed().is_ok_and(|age| age > ABANDONED) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        kept.sort();
+        for (_, path, size) in kept {
+            if bytes <= self.most {
+                return;
+            }
+            // Another process may have taken it away by now.
+            let _ = fs::remove_file(path);
+            bytes -= size;
+        }
+    }
 }
 
 /// The code in a file's bytes, if they are what was written.
@@ -88,8 +135,8 @@ fn whole(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 fn write(folder: &Path, name: &str, code: &[u8]) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    fs::create_dir_all(folder)?;
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
     file.write_all(MARK)?;
     file.write_all(&Sha256::digest(code))?;
     file.write_all(code)?;
@@ -144,7 +191,7 @@ mod tests {
         cache.put(&key("a"), b"code");
         assert_eq!(cache.get(&key("a")).as_deref(), Some(&b"code"[..]));
         assert_eq!(cache.get(&key("b")), None);
-        assert_eq!(std::fs::read_dir(folder.path().join("deep/cuda")).expect("is there").count(), 1, "one file alone");
+        assert_eq!(fs::read_dir(folder.path().join("deep/cuda")).expect("is there").count(), 1, "one file alone");
     }
 
     #[test]
@@ -153,24 +200,100 @@ mod tests {
         let cache = Cache::new(Some(folder.path().to_owned()));
         cache.put(&key("a"), b"code of a kernel");
         let path = folder.path().join(key("a").file());
-        let good = std::fs::read(&path).expect("is there");
+        let good = fs::read(&path).expect("is there");
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1;
-            std::fs::write(&path, &bad).expect("writable");
+            fs::write(&path, &bad).expect("writable");
             assert_eq!(cache.get(&key("a")), None, "byte {at} was changed");
-            std::fs::write(&path, &good[..at]).expect("writable");
+            fs::write(&path, &good[..at]).expect("writable");
             assert_eq!(cache.get(&key("a")), None, "cut after {at} bytes");
         }
         cache.put(&key("a"), b"code of a kernel");
         assert!(cache.get(&key("a")).is_some(), "written again");
     }
 
+    /// Sets how long ago a file was used.
+    fn age(path: &Path, seconds: u64) {
+        let file = File::options().append(true).open(path).expect("is there");
+        file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).expect("has a time");
+    }
+
+    #[test]
+    fn what_was_used_least_recently_goes_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let one = (MARK.len() + CHECKSUM + 1000) as u64;
+        let cache = Cache { most: 3 * one, ..Cache::new(Some(folder.path().to_owned())) };
+        let names = ["a", "b", "c", "d", "e"];
+        for (i, name) in names.iter().enumerate() {
+            cache.put(&key(name), &[7; 1000]);
+            age(&folder.path().join(key(name).file()), 100 - i as u64);
+        }
+        fs::write(folder.path().join("notes.txt"), [0; 5000]).expect("writable");
+        // The oldest is used again.
+        assert!(cache.get(&key("a")).is_some());
+        cache.shrink();
+        let there = names.map(|name| folder.path().join(key(name).file()).exists());
+        assert_eq!(there, [true, false, false, true, true]);
+        assert!(folder.path().join("notes.txt").exists(), "what is not the cache's is left alone");
+        // What fits stays.
+        cache.shrink();
+        assert_eq!(names.map(|name| cache.get(&key(name)).is_some()), there);
+    }
+
+    #[test]
+    fn what_was_never_finished_goes_after_a_day() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache::new(Some(folder.path().to_owned()));
+        let [old, new] = ["old", "new"].map(|name| folder.path().join(format!("{UNFINISHED}{name}")));
+        for path in [&old, &new] {
+            fs::write(path, "half").expect("writable");
+        }
+        age(&old, 25 * 60 * 60);
+        cache.shrink();
+        assert_eq!([old.exists(), new.exists()], [false, true]);
+        Cache::new(Some(folder.path().join("absent"))).shrink();
+        Cache::new(None).shrink();
+    }
+
+    /// Several at a time, in threads as in processes: whoever finds code finds the right one, whole.
+    #[test]
+    fn a_folder_that_many_use_gives_nothing_wrong() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let one = (MARK.len() + CHECKSUM + 4000) as u64;
+        let work = |seed: usize| {
+            let cache = Cache { most: 3 * one, ..Cache::new(Some(folder.path().to_owned())) };
+            let mut found = 0;
+            for i in 0..60 {
+                // Each twice in a row, so that some are found.
+                let which = (seed + i / 2) % 8;
+                let code = vec![which as u8; 4000];
+                match cache.get(&key(&which.to_string())) {
+                    Some(kept) => {
+                        assert_eq!(kept, code);
+                        found += 1;
+                    }
+                    None => cache.put(&key(&which.to_string()), &code),
+                }
+                cache.shrink();
+            }
+            (found, cache.told.load(Ordering::Relaxed))
+        };
+        let answers: Vec<(i32, bool)> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4).map(|seed| scope.spawn(move || work(seed))).collect();
+            workers.into_iter().map(|worker| worker.join().expect("nobody sees half a file")).collect()
+        });
+        assert!(answers.iter().map(|a| a.0).sum::<i32>() > 0, "nothing was ever found");
+        assert!(answers.iter().all(|a| !a.1), "everything could be kept");
+        let left = fs::read_dir(folder.path()).expect("is there").count();
+        assert!(left <= 3, "{left} files");
+    }
+
     #[test]
     fn a_folder_that_cannot_be_written_is_no_error() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("file");
-        std::fs::write(&file, "").expect("writable");
+        fs::write(&file, "").expect("writable");
         let cache = Cache::new(Some(file.join("below")));
         cache.put(&key("a"), b"code");
         assert_eq!(cache.get(&key("a")), None);

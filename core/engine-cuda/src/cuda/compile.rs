@@ -99,6 +99,9 @@ impl Compiler {
             (1..threads).for_each(|_| drop(scope.spawn(work)));
             work();
         });
+        if !units.is_empty() {
+            self.cache.shrink();
+        }
         codes.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()
     }
 

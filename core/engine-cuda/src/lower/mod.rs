@@ -6,6 +6,7 @@
 mod attention;
 mod call;
 mod convolution;
+mod custom;
 mod elementwise;
 mod image;
 mod indexing;
@@ -20,6 +21,7 @@ mod updates;
 
 use std::collections::HashMap;
 
+pub(crate) use custom::check;
 use fer_engine::{Call, EngineError, Result};
 use fer_graph::{DType, Definition, Graph, Node, Value};
 use fer_plan::{Clusters, Uses, View, is_view};
@@ -174,6 +176,10 @@ impl Lowering<'_> {
         let graph = self.graph;
         let node = &graph.nodes[index];
         self.label = Call { op: node.op.name().into(), scope: node.scope.clone(), flops: graph.flops(node), bytes: 0 };
+        if let Some(kernel) = self.options.kernels.of(graph, node) {
+            self.custom(node, kernel);
+            return Ok(());
+        }
         match (node.op.def.name, node.op.adjoint) {
             ("constant", false) => self.constant(node),
             ("linear", false) => self.linear(node),

@@ -37,6 +37,10 @@ fn results(graph: &Graph, node: &Node, stored: &[Element]) -> Vec<bool> {
     };
     let all = |rounded: bool| vec![rounded; node.results.len()];
     let first = |rounded: bool| (0..node.results.len()).map(|i| i == 0 && rounded).collect();
+    if node.op.body().is_some() {
+        // A plugin's kernel gives f32.
+        return all(false);
+    }
     match (node.op.def.name, node.op.adjoint) {
         ("linear" | "layer_norm" | "batch_norm_training", true) => wrt(&[0]),
         ("linear" | "convolution" | "convolution_input_grad" | "scaled_dot_product_attention", false) => all(true),

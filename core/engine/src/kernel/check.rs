@@ -52,12 +52,36 @@ pub enum Wrong {
     NothingToCompare { output: usize },
     /// The op's own meaning cannot be computed.
     Meaning(String),
+    /// Its source text does not compile: the compiler's log.
+    Source(String),
+    /// It cannot be started, or it fails, in the device's words.
+    Device(String),
+}
+
+/// The lines of a compiler's log that are told, and the characters of each.
+const MOST_LINES: usize = 24;
+const LONGEST_LINE: usize = 200;
+
+/// The beginning of a compiler's log. It quotes the source, which may hold anything.
+fn beginning(log: &str) -> String {
+    let plain = |c: char| if c.is_control() && c != '\t' { '?' } else { c };
+    let line = |line: &str| format!("\n    {}", line.chars().take(LONGEST_LINE).map(plain).collect::<String>());
+    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    let mut text: String = lines.iter().take(MOST_LINES).map(|l| line(l)).collect();
+    if lines.len() > MOST_LINES {
+        text += &format!("\n    and {} more lines", lines.len() - MOST_LINES);
+    }
+    text
 }
 
 impl fmt::Display for KernelFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let KernelFault { library, op, operands, wrong } = self;
-        write!(f, "the kernel for {op} in {library} cannot be used: on random numbers ({operands}) ")?;
+        write!(f, "the kernel for {op} in {library} cannot be used: ")?;
+        if let Wrong::Source(log) = wrong {
+            return write!(f, "for operands ({operands}) its source does not compile{}", beginning(log));
+        }
+        write!(f, "on random numbers ({operands}) ")?;
         match wrong {
             Wrong::Refused(code) => write!(f, "it answers error {code}"),
             Wrong::OutOfBounds { output, by } if *by < 0 => {
@@ -81,6 +105,8 @@ impl fmt::Display for KernelFault {
                 write!(f, "result {output} of the op's own meaning is never finite, so nothing can be compared")
             }
             Wrong::Meaning(error) => write!(f, "the op's own meaning cannot be computed: {error}"),
+            Wrong::Source(log) => f.write_str(log),
+            Wrong::Device(error) => write!(f, "it fails on the device: {error}"),
         }
     }
 }
@@ -101,6 +127,18 @@ enum Numbers {
     Shares,
 }
 
+/// Memory that holds a tensor, as a kernel is called on it. What is written has more before and behind it.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    pub numbers: Vec<f32>,
+    /// Where in it the tensor's first element is.
+    pub first: usize,
+    layout: Layout,
+}
+
+/// Calls a kernel on what it reads and on what it writes.
+type Call<'a> = dyn FnMut(&mut [Memory], &mut [Memory]) -> Result<(), Wrong> + 'a;
+
 /// Holds the kernel for a node to the meaning of its op, which `reference` computes: the same numbers to [`TOLERANCE`] on dense, strided
 /// and repeated operands, every element written and nothing else, the same bits again.
 ///
@@ -112,18 +150,57 @@ pub fn compare(
     node: &Node,
     reference: &dyn Engine,
 ) -> Result<(), Box<KernelFault>> {
+    let mut call = |inputs: &mut [Memory], outputs: &mut [Memory]| {
+        let layouts = |all: &[Memory]| all.iter().map(|m| m.layout.clone()).collect();
+        let plan = KernelPlan::new(kernel, node, layouts(inputs), layouts(outputs));
+        let first = |m: &mut Memory| m.numbers.as_mut_ptr().wrapping_add(m.first);
+        let from: Vec<*const f32> = inputs.iter_mut().map(|m| first(m).cast_const()).collect();
+        let to: Vec<*mut f32> = outputs.iter_mut().map(first).collect();
+        // SAFETY: each layout reaches no farther than its extent from its origin, which the memory has; every piece of memory is
+        // borrowed mutably and once.
+        unsafe { plan.run(&from, &to) }.map_err(|Refused(code)| Wrong::Refused(code))
+    };
+    try_out(&kernel.library, graph, node, reference, Tried { call: &mut call, strided: true })
+}
+
+/// As [`compare`], of a kernel that is given dense tensors alone and called by `call`, first on what it reads, then on what it writes.
+///
+/// # Errors
+/// Those of [`compare`] and of `call`.
+pub fn compare_dense(
+    library: &str,
+    graph: &Graph,
+    node: &Node,
+    reference: &dyn Engine,
+    call: &mut Call<'_>,
+) -> Result<(), Box<KernelFault>> {
+    try_out(library, graph, node, reference, Tried { call, strided: false })
+}
+
+/// A kernel as it can be tried.
+struct Tried<'a> {
+    call: &'a mut Call<'a>,
+    /// Whether it also takes tensors that are not dense.
+    strided: bool,
+}
+
+fn try_out(
+    library: &str,
+    graph: &Graph,
+    node: &Node,
+    reference: &dyn Engine,
+    tried: Tried<'_>,
+) -> Result<(), Box<KernelFault>> {
     let types: Vec<String> = node.operands.iter().map(|&v| graph.ty(v).to_string()).collect();
     let fault = |wrong| {
-        let (library, op, operands) = (kernel.library.clone(), node.op.name(), types.join(", "));
+        let (library, op, operands) = (library.to_owned(), node.op.name(), types.join(", "));
         Box::new(KernelFault { library, op, operands, wrong })
     };
-    let trial = Trial::new(kernel, graph, node, reference).map_err(|e| fault(Wrong::Meaning(e.to_string())))?;
-    trial.run().map_err(fault)
+    let trial = Trial::new(graph, node, reference).map_err(|e| fault(Wrong::Meaning(e.to_string())))?;
+    trial.run(tried).map_err(fault)
 }
 
 struct Trial<'a> {
-    kernel: &'a CustomKernel,
-    node: &'a Node,
     inputs: Vec<Vec<usize>>,
     outputs: Vec<Vec<usize>>,
     meaning: Box<dyn crate::Executable>,
@@ -131,18 +208,14 @@ struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    fn new(
-        kernel: &'a CustomKernel,
-        graph: &Graph,
-        node: &'a Node,
-        reference: &'a dyn Engine,
-    ) -> Result<Trial<'a>, EngineError> {
+    fn new(graph: &Graph, node: &Node, reference: &'a dyn Engine) -> Result<Trial<'a>, EngineError> {
         let shapes = |values: &[Value]| values.iter().map(|&v| graph.shape(v).to_vec()).collect();
         let meaning = reference.compile(&alone(graph, node)?)?;
-        Ok(Trial { kernel, node, inputs: shapes(&node.operands), outputs: shapes(&node.results), meaning, reference })
+        Ok(Trial { inputs: shapes(&node.operands), outputs: shapes(&node.results), meaning, reference })
     }
 
-    fn run(&self) -> Result<(), Wrong> {
+    fn run(&self, tried: Tried<'_>) -> Result<(), Wrong> {
+        let Tried { call, strided } = tried;
         let mut finite = vec![false; self.outputs.len()];
         let rounds = [
             (Numbers::Signed, "strided", Layout::spread as fn(&[usize]) -> Layout),
@@ -155,16 +228,18 @@ impl<'a> Trial<'a> {
             for (finite, numbers) in finite.iter_mut().zip(&expected) {
                 *finite |= numbers.iter().any(|v| v.is_finite());
             }
-            let found = self.found(&operands, Layout::dense, Layout::dense)?;
+            let found = self.found(call, &operands, Layout::dense, Layout::dense)?;
             self.judge(&expected, &found, "dense")?;
-            let again = self.found(&operands, Layout::dense, Layout::dense)?;
+            let again = self.found(call, &operands, Layout::dense, Layout::dense)?;
             for (output, (once, twice)) in found.iter().zip(&again).enumerate() {
                 let differs = once.iter().zip(twice).position(|(a, b)| a.to_bits() != b.to_bits());
                 if let Some(element) = differs {
                     return Err(Wrong::Unsteady { output, index: index(&self.outputs[output], element) });
                 }
             }
-            self.judge(&expected, &self.found(&operands, layout, Layout::spread)?, name)?;
+            if strided {
+                self.judge(&expected, &self.found(call, &operands, layout, Layout::spread)?, name)?;
+            }
         }
         match finite.iter().position(|f| !f) {
             Some(output) => Err(Wrong::NothingToCompare { output }),
@@ -215,38 +290,33 @@ impl<'a> Trial<'a> {
     /// What the kernel makes of the operands in these layouts; each result in row-major order.
     fn found(
         &self,
+        call: &mut Call<'_>,
         operands: &[Vec<f32>],
         reads: fn(&[usize]) -> Layout,
         writes: fn(&[usize]) -> Layout,
     ) -> Result<Vec<Vec<f32>>, Wrong> {
         let inputs: Vec<Layout> = self.inputs.iter().map(|shape| reads(shape)).collect();
         let outputs: Vec<Layout> = self.outputs.iter().map(|shape| writes(shape)).collect();
-        let memory: Vec<Vec<f32>> = inputs
-            .iter()
-            .zip(operands)
-            .map(|(layout, numbers)| {
-                let mut memory = vec![GAP; layout.extent];
-                layout.places().iter().zip(numbers).for_each(|(&at, &v)| memory[at] = v);
-                memory
-            })
-            .collect();
+        let memory = |(layout, numbers): (&Layout, &Vec<f32>)| {
+            let mut memory = vec![GAP; layout.extent];
+            layout.places().iter().zip(numbers).for_each(|(&at, &v)| memory[at] = v);
+            Memory { numbers: memory, first: layout.origin, layout: layout.clone() }
+        };
+        let memory: Vec<Memory> = inputs.iter().zip(operands).map(memory).collect();
         let mut given = memory.clone();
-        let mut written: Vec<Vec<f32>> = outputs.iter().map(|l| vec![UNTOUCHED; l.extent + 2 * GUARD]).collect();
-        let from: Vec<*const f32> =
-            given.iter_mut().zip(&inputs).map(|(m, l)| m.as_mut_ptr().wrapping_add(l.origin).cast_const()).collect();
-        let to: Vec<*mut f32> =
-            written.iter_mut().zip(&outputs).map(|(m, l)| m.as_mut_ptr().wrapping_add(GUARD + l.origin)).collect();
-        let plan = KernelPlan::new(self.kernel, self.node, inputs, outputs.clone());
-        // SAFETY: each layout reaches no farther than its extent from its origin, which the memory has; every piece of memory is
-        // borrowed mutably and once.
-        unsafe { plan.run(&from, &to) }.map_err(|Refused(code)| Wrong::Refused(code))?;
+        let untouched = |layout: &Layout| Memory {
+            numbers: vec![UNTOUCHED; layout.extent + 2 * GUARD],
+            first: GUARD + layout.origin,
+            layout: layout.clone(),
+        };
+        let mut written: Vec<Memory> = outputs.iter().map(untouched).collect();
+        call(&mut given, &mut written)?;
         for (input, (now, before)) in given.iter().zip(&memory).enumerate() {
-            if now.iter().zip(before).any(|(a, b)| a.to_bits() != b.to_bits()) {
+            if now.numbers.iter().zip(&before.numbers).any(|(a, b)| a.to_bits() != b.to_bits()) {
                 return Err(Wrong::Input { input });
             }
         }
-        let read = |(output, (memory, layout)): (usize, (&Vec<f32>, &Layout))| read(output, memory, layout);
-        written.iter().zip(&outputs).enumerate().map(read).collect()
+        written.iter().enumerate().map(|(output, memory)| read(output, memory)).collect()
     }
 
     /// The worst element, if it is too far off.
@@ -280,9 +350,10 @@ impl<'a> Trial<'a> {
 }
 
 /// The elements of an output, once it is sure that they and nothing else were written.
-fn read(output: usize, memory: &[f32], layout: &Layout) -> Result<Vec<f32>, Wrong> {
+fn read(output: usize, memory: &Memory) -> Result<Vec<f32>, Wrong> {
+    let Memory { numbers, layout, .. } = memory;
     let touched = |v: &f32| v.to_bits() != UNTOUCHED.to_bits();
-    let (before, rest) = memory.split_at(GUARD);
+    let (before, rest) = numbers.split_at(GUARD);
     let (inside, behind) = rest.split_at(layout.extent);
     if let Some(first) = before.iter().position(touched) {
         return Err(Wrong::OutOfBounds { output, by: first as isize - GUARD as isize });
