@@ -25,7 +25,7 @@ use std::{
     sync::Arc,
 };
 
-pub(crate) use custom::Checked;
+pub(crate) use custom::check;
 use fer_cpu_kernels::{elementwise::Element, simd::Isa};
 use fer_engine::{Call, EngineError, Result};
 use fer_graph::{DType, Definition, Graph, Node, Value};
