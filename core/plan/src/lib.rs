@@ -4,9 +4,11 @@
 //! of padded pieces as joins, `recompute` lets cheap values be computed twice instead of kept, `lifetimes` says when a value is used
 //! last, `arena` gives pieces that live at different times one place, `allot` does so for the buffers of a step, `view` follows slices,
 //! transpositions and reshapes into the memory that they read, `place` says where values stand, `targets` which are written where they
-//! will be joined, `uses` who reads a value when views are looked through, `clusters` which elementwise operations run together, and
-//! `whole` which composites have kernels. What is absent: engines; a pass is told what an engine supports.
+//! will be joined, `uses` who reads a value when views are looked through, `clusters` which elementwise operations run together,
+//! `absorb` what becomes of a value that another kernel can compute on its way, and `whole` which composites have kernels. What is
+//! absent: engines; a pass is told what an engine supports.
 
+mod absorb;
 mod allot;
 mod arena;
 mod clusters;
@@ -23,6 +25,7 @@ mod view;
 mod view_tests;
 mod whole;
 
+pub use absorb::Absorb;
 pub use allot::{Touched, allot};
 pub use arena::{Arena, Life, pack};
 pub use clusters::{Cluster, Clusters, is_elementwise};
