@@ -6,13 +6,15 @@ use std::{
 };
 
 use fer_cpu_kernels::{elementwise::Element, product::Factors};
-use fer_engine::{Call, Data, EngineError, Executable, Feeds, Outputs, Result, Store, Summary, Tensor};
+use fer_engine::{
+    Call, Data, EngineError, Executable, Feeds, Outputs, Result, Store, Summary, Tensor, kernel::Checked,
+};
 use fer_graph::{Argument, DType, Graph, Role, TensorType};
 use fer_plan::{Touched, allot};
 
 use crate::{
     Options,
-    lower::{Checked, Plan, Update, lower, supports},
+    lower::{Plan, Update, check, lower, supports},
     memory::Block,
     step::{Access, BufferId, Home, Memory},
     store::{CpuStore, element_of},
@@ -60,7 +62,7 @@ impl CpuExecutable {
     ) -> Result<CpuExecutable> {
         fer_graph::verify(graph)?;
         let graph = fer_plan::inline(graph, |graph, node| supports(options, graph, node))?;
-        checked.check(options, &graph)?;
+        check(checked, options, &graph)?;
         let mut graph = fer_plan::simplify(&fer_plan::join(&fer_plan::simplify(&graph)?)?)?;
         // In bfloat16 keeping it costs half as much, and computing it anew as much as ever.
         if options.factors == Factors::F32 && !options.is_off("recompute") {

@@ -21,12 +21,14 @@ use std::{
 
 use fer_cpu_kernels::peak;
 pub use fer_cpu_kernels::{product::Factors, simd::Isa};
-use fer_engine::{Engine, Executable, Precision, Result, Store, kernel::Kernels};
+use fer_engine::{
+    Engine, Executable, Precision, Result, Store,
+    kernel::{Checked, Kernels},
+};
 use fer_graph::{Graph, Node};
 
 use crate::{
     executable::{Arena, CpuExecutable},
-    lower::Checked,
     store::CpuStore,
 };
 

@@ -11,7 +11,7 @@ fn graph() -> Graph {
     let b = Builder::new("resizer");
     let (n, side, to) = (2, 40, 23);
     let mut wanted = vec![];
-    let mut input = |name: &str, shape: &[usize]| b.input(name, TensorType::float(shape)).unwrap();
+    let input = |name: &str, shape: &[usize]| b.input(name, TensorType::float(shape)).unwrap();
     let x = input("x", &[n, 3, side, side]);
     let kernels: Vec<Value> = [("k0", [8, 3, 7, 7]), ("k1", [8, 8, 1, 1]), ("k2", [8, 8, 3, 3]), ("k3", [8, 8, 3, 3])]
         .into_iter()

@@ -83,6 +83,30 @@ fn rectifiers_are_computed_on_the_way_and_change_nothing() {
     }
 }
 
+/// A rectifier that goes with the kernel before it leaves nothing for another one.
+#[test]
+fn two_rectifiers_of_one_value_both_see_it() {
+    let b = Builder::new("two");
+    let input = |name: &str, shape: &[usize]| b.input(name, TensorType::float(shape)).unwrap();
+    let x = input("x", &[2, 3, 5, 5]);
+    let [w, bias, mean, variance] = ["w", "b", "mean", "variance"].map(|name| input(name, &[3]));
+    let normed = b.batch_norm_training([x, w, bias, mean, variance], 1e-5, 0.1).unwrap()[0];
+    let convolved = b.convolution(x, input("k", &[3, 3, 1, 1]), Window::default()).unwrap();
+    for (name, value) in [("normed", normed), ("convolved", convolved)] {
+        for slope in [0.5, 0.25] {
+            b.output(&format!("{name} {slope}"), b.leaky_relu(value, slope).unwrap());
+        }
+    }
+    let graph = b.finish();
+    let (fused, plain) = (run(&graph, &[]).0, run(&graph, &["all"]).0);
+    for (name, ours) in &fused {
+        for (a, b) in ours.to_f64().iter().zip(plain[name].to_f64()) {
+            // Sums of 50 terms in f32, in another order.
+            assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{name}: {a} {b}");
+        }
+    }
+}
+
 /// As XCiT's local patch interaction has it: what stands before the norm is no rectifier.
 #[test]
 fn a_norm_behind_another_activation_is_left_alone() {

@@ -104,6 +104,20 @@ impl Clusters {
         self.clusters.push(Cluster { nodes: vec![node] });
     }
 
+    /// Whether a node is still to run with its cluster.
+    pub fn holds(&self, node: usize) -> bool {
+        self.of[node].is_some_and(|cluster| self.clusters[cluster].nodes.contains(&node))
+    }
+
+    /// Takes a value's node out of its cluster: the kernel of another node computes it.
+    pub fn absorb(&mut self, graph: &Graph, value: Value) {
+        if let Definition::Node(node, _) = graph.definition(value)
+            && let Some(cluster) = self.of[node].take()
+        {
+            self.clusters[cluster].nodes.retain(|&n| n != node);
+        }
+    }
+
     fn slot(&self, cluster: usize) -> f64 {
         self.clusters[cluster].nodes.first().map_or(0.0, |&n| self.slots[n])
     }

@@ -41,6 +41,14 @@ impl Uses {
         }
         Uses { readers, leaves }
     }
+
+    /// The node that alone computes with a value, which does not leave the step.
+    pub fn only_reader(&self, value: Value) -> Option<usize> {
+        match self.readers[value.index()][..] {
+            [reader] if !self.leaves[value.index()] => Some(reader),
+            _ => None,
+        }
+    }
 }
 
 fn add(to: &mut Vec<usize>, nodes: &[usize]) {

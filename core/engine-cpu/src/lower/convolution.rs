@@ -30,11 +30,10 @@ impl Lowering<'_> {
         }
     }
 
-    pub(super) fn convolution(&mut self, index: usize) {
-        let node = &self.graph.nodes[index];
+    pub(super) fn convolution(&mut self, node: &Node) {
         let shape = self.convolved(node);
         let by_patches = match node.op.def.name {
-            "convolution" => self.patches_forward(index, &shape),
+            "convolution" => self.patches_forward(node, &shape),
             _ => self.patches_backward(node, &shape),
         };
         if by_patches {
@@ -44,18 +43,19 @@ impl Lowering<'_> {
         let (a, b) = (self.dense(node.operands[0]), self.dense(node.operands[1]));
         let value = node.results[0];
         if node.op.is("convolution") {
-            let added = self.only_added(index, value);
+            let added = self.absorbing().and_then(|a| a.only_added(value));
             let bias = added.and_then(|(other, sum)| Some((self.per_channel(other, shape.out_channels)?, sum)));
             let mut reads = vec![a, b];
             let mut last = value;
             if let Some((bias, sum)) = bias {
                 reads.push(self.dense(bias));
-                self.absorb(sum);
+                self.clusters.absorb(self.graph, sum);
                 last = sum;
             }
-            let (to, slope) = match self.only_rectified(last).filter(|(_, slope)| *slope > 0.0) {
+            let rectified = self.absorbing().and_then(|a| a.only_rectified(last));
+            let (to, slope) = match rectified.filter(|(_, slope)| *slope > 0.0) {
                 Some((rectified, slope)) => {
-                    self.absorb(rectified);
+                    self.clusters.absorb(self.graph, rectified);
                     let to = self.output(rectified);
                     // What is positive stays so: the adjoint may look at the result instead.
                     self.set(last, to);

@@ -1,42 +1,24 @@
 //! Plugins' own ops, by the kernels that come with them.
 
-use std::sync::{Mutex, PoisonError};
-
 use fer_engine::{
     EngineError, Result,
-    kernel::{CustomKernel, KernelPlan, Refused, compare},
+    kernel::{Checked, CustomKernel, KernelPlan, Refused, compare},
 };
-use fer_graph::{Attributes, Graph, Node, Op};
+use fer_graph::{Graph, Node};
 
 use super::Lowering;
 use crate::{CpuEngine, Options};
 
-/// The ops, adjoints with what is wanted of them, whose kernels do what the op means. Operand types belong to the op.
-#[derive(Debug, Default)]
-pub(crate) struct Checked(Mutex<Vec<(Op, Attributes)>>);
-
-impl Checked {
-    /// Compares every kernel that the graph will run with the op's meaning, as this engine computes it without that kernel.
-    ///
-    /// # Errors
-    /// [`EngineError::Kernel`] for the first that differs.
-    pub(crate) fn check(&self, options: &Options, graph: &Graph) -> Result<()> {
-        if options.kernels.is_empty() {
-            return Ok(());
-        }
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for node in &graph.nodes {
-            let Some(kernel) = options.kernels.of(graph, node) else { continue };
-            if known.iter().any(|(op, attributes)| *op == node.op && attributes.same(&node.attributes)) {
-                continue;
-            }
-            // In f32 even where products are rounded: a kernel is held to the meaning.
-            let plain = CpuEngine::new(Options { isa: options.isa, ..Options::default() });
-            compare(kernel, graph, node, &plain).map_err(EngineError::Kernel)?;
-            known.push((node.op, node.attributes.clone()));
-        }
-        Ok(())
-    }
+/// Compares every kernel that the graph will run, once, with the op's meaning, as this engine computes it without that kernel.
+///
+/// # Errors
+/// [`EngineError::Kernel`] for the first that differs.
+pub(crate) fn check(checked: &Checked, options: &Options, graph: &Graph) -> Result<()> {
+    checked.check(&options.kernels, graph, |kernel, node| {
+        // In f32 even where products are rounded: a kernel is held to the meaning.
+        let plain = CpuEngine::new(Options { isa: options.isa, ..Options::default() });
+        compare(kernel, graph, node, &plain).map_err(EngineError::Kernel)
+    })
 }
 
 impl Lowering<'_> {

@@ -25,11 +25,11 @@ use std::{
     sync::Arc,
 };
 
-pub(crate) use custom::Checked;
+pub(crate) use custom::check;
 use fer_cpu_kernels::{elementwise::Element, simd::Isa};
 use fer_engine::{Call, EngineError, Result};
 use fer_graph::{DType, Definition, Graph, Node, Value};
-use fer_plan::{Clusters, Uses, View};
+use fer_plan::{Clusters, Place, Targets, Uses, View};
 pub(crate) use supports::{KERNELS, supports};
 
 use crate::{
@@ -38,17 +38,6 @@ use crate::{
     step::{Access, Buffer, BufferId, Home, Step},
     store::element_of,
 };
-
-/// Where a value stands.
-#[derive(Clone, Debug)]
-pub(crate) enum Place {
-    /// One number everywhere.
-    Splat(f64),
-    At {
-        buffer: BufferId,
-        view: View,
-    },
-}
 
 /// What the executable runs.
 pub(crate) struct Plan {
@@ -87,7 +76,7 @@ pub(crate) struct Lowering<'g> {
     /// Images laid out in patches of a size.
     patched: HashMap<(Value, [usize; 2]), BufferId>,
     /// Where a value is to be written because it will be joined with others there.
-    targets: HashMap<Value, (BufferId, View)>,
+    targets: Targets,
     /// Nodes that a kernel computes on its way, though they come before it.
     merged: HashSet<usize>,
     label: Call,
@@ -111,7 +100,7 @@ pub(crate) fn lower(graph: &Graph, options: &Options) -> Result<Plan> {
         elements: vec![],
         copies: HashMap::new(),
         patched: HashMap::new(),
-        targets: HashMap::new(),
+        targets: Targets::new(),
         merged: HashSet::new(),
         label: label(""),
     };
@@ -198,11 +187,11 @@ impl Lowering<'_> {
             ("dot_general", false) => self.dot_general(node),
             ("scaled_dot_product_attention", false) => self.attention(node),
             ("scaled_dot_product_attention", true) => self.attention_vjp(node),
-            ("convolution" | "convolution_input_grad" | "convolution_kernel_grad", false) => self.convolution(index),
-            ("layer_norm", adjoint) => self.layer_norm(index, adjoint),
+            ("convolution" | "convolution_input_grad" | "convolution_kernel_grad", false) => self.convolution(node),
+            ("layer_norm", adjoint) => self.layer_norm(node, adjoint),
             ("softmax" | "log_softmax", adjoint) => self.softmax(node, adjoint),
             ("batch_norm_training", false) => self.batch_norm(node),
-            ("batch_norm_training", true) => self.batch_norm_vjp(index),
+            ("batch_norm_training", true) => self.batch_norm_vjp(node),
             ("l2_normalize", adjoint) => self.l2_normalize(node, adjoint),
             ("reduce_sum" | "reduce_max", false) => self.reduce(node),
             ("resize", adjoint) => self.resize(node, adjoint),

@@ -22,8 +22,7 @@ impl Lowering<'_> {
         (at, writes)
     }
 
-    pub(super) fn layer_norm(&mut self, index: usize, adjoint: bool) {
-        let node = &self.graph.nodes[index];
+    pub(super) fn layer_norm(&mut self, node: &Node, adjoint: bool) {
         let width = self.graph.shape(node.operands[1])[0];
         let rows = self.graph.ty(node.operands[0]).elements() / width;
         let (isa, size, epsilon) = (self.isa(), (rows, width), node.attributes.float("epsilon") as f32);
@@ -43,12 +42,12 @@ impl Lowering<'_> {
         let mut reads = vec![x.buffer, weight, g.buffer];
         // What comes by the way around the norm is added to what comes through it.
         let first = node.results[0];
-        let added = self.only_added(index, first).filter(|_| node.attributes.ints("wrt")[0] == 0);
+        let added = self.absorbing().and_then(|a| a.only_added(first)).filter(|_| node.attributes.ints("wrt")[0] == 0);
         let residual = match added.filter(|&(other, sum)| self.is_plain(other) && self.is_plain(sum)) {
             Some((other, sum)) => {
                 let lines = self.lines(other);
                 reads.push(lines.buffer);
-                self.absorb(sum);
+                self.clusters.absorb(self.graph, sum);
                 Some((lines, sum))
             }
             None => None,
@@ -103,9 +102,9 @@ impl Lowering<'_> {
         let isa = self.isa();
         let reads: Vec<BufferId> = node.operands.iter().map(|&o| self.dense(o)).collect();
         let mut writes: Vec<BufferId> = node.results.iter().map(|&r| self.output(r)).collect();
-        let rectified = self.only_rectified(node.results[0]);
+        let rectified = self.absorbing().and_then(|a| a.only_rectified(node.results[0]));
         if let Some((value, _)) = rectified {
-            self.absorb(value);
+            self.clusters.absorb(self.graph, value);
             writes[0] = self.output(value);
             // What is positive stays so, and nothing else becomes it: the adjoint may look at the result instead.
             self.set(node.results[0], writes[0]);
@@ -121,8 +120,7 @@ impl Lowering<'_> {
     }
 
     /// A rectifier behind the norm, and one before it, are gone back through on the way.
-    pub(super) fn batch_norm_vjp(&mut self, index: usize) {
-        let node = &self.graph.nodes[index];
+    pub(super) fn batch_norm_vjp(&mut self, node: &Node) {
         let (shape, isa) = (self.planes(node.operands[0]), self.isa());
         let epsilon = node.attributes.float("epsilon") as f32;
         let behind = match self.graph.definition(node.operands[5]) {
@@ -136,9 +134,9 @@ impl Lowering<'_> {
         let (wanted, mut writes) = self.wanted(node);
         let mut before = None;
         if let (Some(at), Some(first)) = (wanted[0], node.attributes.sizes("wrt").iter().position(|&o| o == 0))
-            && let Some((result, slope)) = self.only_rectified_back(x, node.results[first])
+            && let Some((result, slope)) = self.absorbing().and_then(|a| a.only_rectified_back(x, node.results[first]))
         {
-            self.absorb(result);
+            self.clusters.absorb(self.graph, result);
             writes[at] = self.output(result);
             before = Some(slope as f32);
         }

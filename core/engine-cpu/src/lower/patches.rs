@@ -53,13 +53,12 @@ impl Lowering<'_> {
     }
 
     /// The convolution as a product; false where it is none.
-    pub(super) fn patches_forward(&mut self, index: usize, shape: &Convolution) -> bool {
-        let node = &self.graph.nodes[index];
+    pub(super) fn patches_forward(&mut self, node: &Node, shape: &Convolution) -> bool {
         let value = node.results[0];
         if !self.is_of_patches(shape) || self.targets.contains_key(&value) {
             return false;
         }
-        let added = self.only_added(index, value);
+        let added = self.absorbing().and_then(|a| a.only_added(value));
         let bias = added.and_then(|(other, sum)| Some((self.per_channel(other, shape.out_channels)?, sum)));
         let (size, isa, factors) = (size(shape), self.isa(), self.options.factors);
         let patches = self.patches(node.operands[0], shape);
@@ -68,7 +67,7 @@ impl Lowering<'_> {
         let mut last = value;
         if let Some((bias, sum)) = bias {
             reads.push(self.dense(bias));
-            self.absorb(sum);
+            self.clusters.absorb(self.graph, sum);
             last = sum;
         }
         let c = self.buffer(size.m * size.n, Element::F32, Home::Arena);

@@ -24,7 +24,7 @@ use std::collections::HashMap;
 pub(crate) use custom::check;
 use fer_engine::{Call, EngineError, Result};
 use fer_graph::{DType, Definition, Graph, Node, Value};
-use fer_plan::{Clusters, Uses, View, is_view};
+use fer_plan::{Clusters, Place, Targets, Uses, View, is_view};
 pub(crate) use supports::{KERNELS, supports};
 
 use crate::{
@@ -33,17 +33,6 @@ use crate::{
     plan::{Buffer, BufferId, Home, Plan, Step},
     store::held,
 };
-
-/// Where a value stands.
-#[derive(Clone, Debug)]
-pub(crate) enum Place {
-    /// One number everywhere.
-    Splat(f64),
-    At {
-        buffer: BufferId,
-        view: View,
-    },
-}
 
 /// A graph that is being lowered.
 pub(crate) struct Lowering<'g> {
@@ -63,7 +52,7 @@ pub(crate) struct Lowering<'g> {
     /// Values that are not dense where they stand, or not of this element, copied.
     copies: HashMap<(Value, Element), BufferId>,
     /// Where a value is to be written because it will be joined with others there.
-    targets: HashMap<Value, (BufferId, View)>,
+    targets: Targets,
     /// What batch norms took of values, by epsilon: their adjoints need it again.
     moments: HashMap<(Value, u64), BufferId>,
     /// What attentions left for their adjoints: the states of their rows, and where they are of which result.
@@ -91,7 +80,7 @@ pub(crate) fn lower(graph: &Graph, options: &Options) -> Result<Plan> {
         instances: Instances::default(),
         places: vec![None; graph.values.len()],
         copies: HashMap::new(),
-        targets: HashMap::new(),
+        targets: Targets::new(),
         moments: HashMap::new(),
         states: HashMap::new(),
         stopped: None,

@@ -156,11 +156,12 @@ impl Lowering<'_> {
         let [mut dx, of_weight, of_bias] = self.wanted(node);
         // What comes by the way around the norm is added to what comes through it.
         let around = match node.attributes.sizes("wrt")[0] {
-            0 => self.only_added(node.results[0]),
+            0 => self.absorbing().and_then(|a| a.only_added(node.results[0])),
             _ => None,
         };
+        let around = around.filter(|(_, sum)| !self.targets.contains_key(sum));
         let add = around.map(|(other, sum)| {
-            self.absorb(sum);
+            self.clusters.absorb(self.graph, sum);
             dx = Some(self.output(sum));
             self.norm_rows(other, width)
         });

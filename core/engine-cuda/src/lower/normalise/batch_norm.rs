@@ -118,7 +118,7 @@ impl Lowering<'_> {
         let mut y = self.output(node.results[0]);
         let rectified = self.only_rectified(node);
         if let Some((value, _)) = rectified {
-            self.absorb(value);
+            self.clusters.absorb(self.graph, value);
             y = self.output(value);
             // What is positive stays so, and nothing else becomes it: the adjoint may look at the result instead.
             self.set(node.results[0], y);
@@ -158,11 +158,12 @@ impl Lowering<'_> {
         let mut before = 1.0;
         if dx.is_some()
             && let Some(first) = node.attributes.sizes("wrt").iter().position(|&operand| operand == 0)
-            && let Some((result, slope)) = self.only_rectified_back(node.operands[0], node.results[first])
+            && let Some((result, slope)) =
+                self.absorbing().and_then(|a| a.only_rectified_back(node.operands[0], node.results[first]))
         {
-            self.absorb(result);
+            self.clusters.absorb(self.graph, result);
             dx = Some(self.output(result));
-            before = slope;
+            before = slope as f32;
         }
         let cut = Cut::to_sum(&shape);
         let parts = self.scratch(2 * cut.all(), Element::F32);
