@@ -129,7 +129,8 @@ pub(crate) trait Stored: Copy + Send + Sync + 'static {
     /// # Safety
     /// `to` is valid for `count` writes, at most a vector.
     unsafe fn store_first<S: Simd>(s: S, to: *mut Self, x: S::F, count: usize);
-    /// What a product of such factors comes to, in two vectors that follow each other: rounded as factors are.
+    /// What a product of such factors comes to, in two vectors that follow each other: rounded as factors are, so that subnormal
+    /// numbers become zeros where words hold two steps.
     ///
     /// # Safety
     /// `to` is valid for two vectors.

@@ -57,10 +57,10 @@ impl Ahead {
         Ahead::new(numbers.address(parts.first), numbers.bytes(), parts, steps, false)
     }
 
-    /// What will be written; `to` is where the first part begins.
+    /// What will be written, of what begins at `to`.
     #[inline(always)]
     pub fn of_result<T>(to: *const T, parts: Parts, steps: usize) -> Ahead {
-        Ahead::new(to.cast(), size_of::<T>(), parts, steps, true)
+        Ahead::new(to.wrapping_add(parts.first).cast(), size_of::<T>(), parts, steps, true)
     }
 
     #[inline(always)]
@@ -76,20 +76,26 @@ impl Ahead {
     #[inline(always)]
     pub fn wish(&mut self, steps: usize) {
         self.due += steps * self.all;
-        while self.due >= self.steps {
-            self.due -= self.steps;
-            if self.left == 0 {
-                if self.parts == 0 {
-                    return;
-                }
-                self.parts -= 1;
-                self.left = self.lines;
-                self.at = self.at.wrapping_add(self.stride);
-            }
-            let line = self.at.wrapping_add((self.lines - self.left) * LINE_BYTES).cast();
-            self.left -= 1;
-            if self.written { ahead(line) } else { prefetch(line, 1) }
+        while let Some(line) = self.line() {
+            if self.written { ahead(line.cast()) } else { prefetch(line.cast(), 1) }
         }
+    }
+
+    /// The next line, if one is due.
+    #[inline(always)]
+    fn line(&mut self) -> Option<*const u8> {
+        if self.due < self.steps {
+            return None;
+        }
+        if self.left == 0 {
+            self.parts = self.parts.checked_sub(1)?;
+            self.left = self.lines;
+            self.at = self.at.wrapping_add(self.stride);
+        }
+        self.due -= self.steps;
+        let line = self.at.wrapping_add((self.lines - self.left) * LINE_BYTES);
+        self.left -= 1;
+        Some(line)
     }
 }
 
@@ -103,5 +109,33 @@ pub fn source_parts(grid: &Grid, image: usize, first: usize, rows: usize) -> Par
         len: (high - low) * across.source,
         stride: grid.source_len(),
         count: grid.sources,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every line of every part once, in order, as evenly as whole lines allow, and none beyond.
+    #[test]
+    fn lines_come_evenly_and_once() {
+        let numbers = [0.0f32; 1000];
+        let parts = Parts { first: 100, len: 40, stride: 200, count: 3 };
+        for steps in [1, 2, 7, 9, 100] {
+            let mut ahead = Ahead::of(Numbers::F32(&numbers), parts, steps);
+            let mut lines = vec![];
+            for step in 1..=steps + 5 {
+                ahead.due += ahead.all;
+                lines.extend(std::iter::from_fn(|| ahead.line()));
+                assert_eq!(lines.len(), 9 * step.min(steps) / steps, "step {step} of {steps}");
+            }
+            let at =
+                |part: usize, line: usize| numbers[100 + 200 * part..].as_ptr().cast::<u8>().wrapping_add(64 * line);
+            let expected: Vec<_> = (0..9).map(|i| at(i / 3, i % 3)).collect();
+            assert_eq!(lines, expected, "{steps} steps");
+        }
+        let mut nothing = Ahead::NOTHING;
+        nothing.due += nothing.all;
+        assert_eq!(nothing.line(), None);
     }
 }

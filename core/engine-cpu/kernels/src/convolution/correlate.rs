@@ -362,7 +362,7 @@ impl Piece {
         let (low, high, y) = down.within(0, self.first, self.rows);
         let len = (high - low) * across.target;
         let parts = Parts { first: y * across.target, len, stride: grid.target_len(), count: width };
-        Ahead::of_result(out.wrapping_add(parts.first), parts, vectors)
+        Ahead::of_result(out, parts, vectors)
     }
 
     /// Copies a channel's sums to the outputs that they are.
