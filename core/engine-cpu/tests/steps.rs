@@ -1,93 +1,23 @@
 //! Whole steps: stores, updates in place and not, errors, what is fused.
 
-use fer_engine::{Engine, EngineError, Executable, Feeds, Store, Tensor};
+use fer_engine::{
+    Engine, EngineError, Executable, Feeds, Store, Tensor,
+    conformance::steps::{self, Entries, feeds, numbers, prepare, training_step},
+};
 use fer_engine_cpu::{CpuEngine, Factors, Isa, Options};
-use fer_graph::{Builder, Graph, Init, Role, TensorType, Value, ops::AdamConstants};
+use fer_graph::{Builder, Init, Role, TensorType, ops::AdamConstants};
 
 fn engine(no_fuse: &[&str]) -> CpuEngine {
     CpuEngine::new(Options { no_fuse: no_fuse.iter().map(|&op| op.to_owned()).collect(), ..Options::default() })
 }
 
-fn numbers(count: usize, seed: u64) -> Vec<f64> {
-    fer_engine::uniform([seed as i32, 0, 0], 7, count).map(|x| 2.0 * x - 1.0).collect()
-}
-
-/// A block of a windowed transformer over 4 x 8 tokens, rolled, and one AdamW step of every parameter.
-fn training_step() -> Graph {
-    let b = Builder::new("step");
-    let x = b.input("x", TensorType::float([2, 4, 8, 16])).unwrap();
-    let step = b.input("step", TensorType::float([])).unwrap();
-    let parameter = |name: &str, shape: &[usize]| b.parameter(name, shape, Init::Zeros).unwrap();
-    let (scale, shift) = (parameter("norm.weight", &[16]), parameter("norm.bias", &[16]));
-    let (qkv, qkv_bias) = (parameter("qkv.weight", &[48, 16]), parameter("qkv.bias", &[48]));
-    let out = parameter("out.weight", &[16, 16]);
-    let (fc, proj) = (parameter("fc.weight", &[32, 16]), parameter("proj.weight", &[16, 32]));
-    let y = b.layer_norm(x, scale, shift, 1e-5).unwrap();
-    let y = b.roll(b.roll(y, 1, -1).unwrap(), 2, -2).unwrap();
-    let y = b.transpose(b.reshape(y, &[2, 2, 2, 2, 4, 16]).unwrap(), &[0, 1, 3, 2, 4, 5]).unwrap();
-    let y = b.linear(b.reshape(y, &[8, 8, 16]).unwrap(), qkv, Some(qkv_bias)).unwrap();
-    let head = |i: usize| {
-        let part = b.reshape(b.slice_axis(y, 2, 16 * i, 16 * (i + 1)).unwrap(), &[8, 8, 2, 8]).unwrap();
-        b.transpose(part, &[0, 2, 1, 3]).unwrap()
-    };
-    let y = b.scaled_dot_product_attention(head(0), head(1), head(2), None, 0.35).unwrap();
-    let y = b.linear(b.reshape(b.transpose(y, &[0, 2, 1, 3]).unwrap(), &[8, 8, 16]).unwrap(), out, None).unwrap();
-    let y = b.reshape(y, &[2, 2, 2, 2, 4, 16]).unwrap();
-    let y = b.reshape(b.transpose(y, &[0, 1, 3, 2, 4, 5]).unwrap(), &[2, 4, 8, 16]).unwrap();
-    let y = b.add(x, b.roll(b.roll(y, 1, 1).unwrap(), 2, 2).unwrap()).unwrap();
-    let hidden = b.gelu(b.linear(y, fc, None).unwrap()).unwrap();
-    let y = b.add(y, b.linear(hidden, proj, None).unwrap()).unwrap();
-    let loss = b.mean(b.multiply(y, y).unwrap(), &[0, 1, 2, 3]).unwrap();
-    b.output("loss", loss);
-    let trained: Vec<(String, Value)> =
-        b.look(|g| g.by_role(Role::Parameter).map(|a| (a.name.clone(), a.value)).collect());
-    let wrt: Vec<Value> = trained.iter().map(|t| t.1).collect();
-    let gradients = fer_autodiff::gradients(&b, loss, &wrt).unwrap();
-    let rate = b.full(&[], 0.01).unwrap();
-    let constants = AdamConstants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01, decoupled: true };
-    for ((name, p), g) in trained.into_iter().zip(gradients) {
-        let shape = b.shape(p);
-        let m = b.state(&format!("{name}.m"), &shape, Init::Zeros).unwrap();
-        let v = b.state(&format!("{name}.v"), &shape, Init::Zeros).unwrap();
-        let [new_p, new_m, new_v] = b.adamw_update([p, g.unwrap(), m, v, rate, step], constants).unwrap();
-        for (old, new) in [(p, new_p), (m, new_m), (v, new_v)] {
-            b.update(old, new).unwrap();
-        }
-    }
-    b.finish()
-}
-
-fn prepare(engine: &CpuEngine, graph: &Graph) -> Box<dyn Store> {
-    let mut store = engine.store();
-    for (i, a) in graph.arguments.iter().filter(|a| a.init.is_some()).enumerate() {
-        let shape = graph.shape(a.value).to_vec();
-        let count = shape.iter().product();
-        let values = if a.role == Role::State { vec![0.0; count] } else { numbers(count, i as u64) };
-        store.write(&a.name, &Tensor::f64(shape, values));
-    }
-    store
-}
-
-fn feeds(step: usize) -> Feeds {
-    Feeds::from([
-        ("x".into(), Tensor::f64([2, 4, 8, 16], numbers(1024, 99 + step as u64))),
-        ("step".into(), Tensor::scalar(step as f64)),
-    ])
-}
-
 /// Losses of ten steps, and everything in the store after them.
-fn train(no_fuse: &[&str]) -> (Vec<f64>, Vec<(String, Vec<f64>)>) {
+fn train(no_fuse: &[&str]) -> (Vec<f64>, Entries) {
     train_with(&engine(no_fuse))
 }
 
-fn train_with(engine: &CpuEngine) -> (Vec<f64>, Vec<(String, Vec<f64>)>) {
-    let graph = training_step();
-    let mut store = prepare(engine, &graph);
-    let executable = engine.compile(&graph).unwrap();
-    let losses =
-        (1..=10).map(|step| executable.run(store.as_mut(), &feeds(step)).unwrap()["loss"].item().unwrap()).collect();
-    let entries = store.names().into_iter().map(|n| (n.clone(), store.read(&n).unwrap().to_f64())).collect();
-    (losses, entries)
+fn train_with(engine: &CpuEngine) -> (Vec<f64>, Entries) {
+    steps::train(engine, 10).unwrap()
 }
 
 #[test]
@@ -138,7 +68,7 @@ fn steps_in_bfloat16_are_not_far() {
 /// Values within a block take half the memory; the kernels that a step is made of are the same.
 #[test]
 fn activations_in_bfloat16_take_less_memory() {
-    let graph = training_step();
+    let graph = training_step().unwrap();
     let plan = |engine: CpuEngine| engine.compile(&graph).unwrap().summary().unwrap();
     let (halves, wide) = (plan(rounded(Isa::best(), &[])), plan(rounded(Isa::best(), &["bf16_storage"])));
     assert_eq!(halves.calls, wide.calls);
@@ -156,7 +86,7 @@ fn a_second_run_gives_the_same_bits() {
 /// Windows, heads and joins are followed; what follows a product runs on its rows.
 #[test]
 fn nothing_is_copied_and_nothing_runs_alone() {
-    let (engine, graph) = (engine(&[]), training_step());
+    let (engine, graph) = (engine(&[]), training_step().unwrap());
     let mut store = prepare(&engine, &graph);
     let executable = engine.compile(&graph).unwrap();
     let mut ops = vec![];
@@ -189,7 +119,7 @@ fn updates_take_effect_at_the_end() {
 /// A loss that is no number ends the step before its updates, so that what led to it can be looked at.
 #[test]
 fn a_loss_that_is_not_finite_changes_nothing() {
-    let (engine, graph) = (engine(&[]), training_step());
+    let (engine, graph) = (engine(&[]), training_step().unwrap());
     let executable = engine.compile(&graph).unwrap();
     assert!(executable.stops_when_not_finite("loss"));
     let mut store = prepare(&engine, &graph);
@@ -298,7 +228,7 @@ fn an_old_parameter_outlives_its_update() {
 
 #[test]
 fn what_is_wrong_is_said_and_changes_nothing() {
-    let (engine, graph) = (engine(&[]), training_step());
+    let (engine, graph) = (engine(&[]), training_step().unwrap());
     let executable = engine.compile(&graph).unwrap();
     let mut store = prepare(&engine, &graph);
     let before: Vec<Option<Tensor>> = store.names().iter().map(|n| store.read(n)).collect();

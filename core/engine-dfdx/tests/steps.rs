@@ -1,8 +1,11 @@
 //! Whole steps: stores, updates, errors, determinism, diagnosis.
 
-use fer_engine::{Engine, EngineError, Feeds, Precision, Tensor};
+use fer_engine::{
+    Engine, EngineError, Feeds, Precision, Tensor,
+    conformance::steps::{numbers, prepare, update_all},
+};
 use fer_engine_dfdx::{DfdxEngine, peak_bytes};
-use fer_graph::{Builder, Graph, Init, TensorType, Value, ops::AdamConstants};
+use fer_graph::{Builder, Graph, Init, TensorType};
 
 /// linear, gelu, linear, cross entropy, and one AdamW step of every parameter.
 fn training_step() -> Graph {
@@ -19,36 +22,9 @@ fn training_step() -> Graph {
     let loss =
         b.negate(b.mean(b.reduce_sum(b.multiply(scores, target).unwrap(), &[1]).unwrap(), &[0]).unwrap()).unwrap();
     b.output("loss", loss);
-    let parameters = [("fc1.weight", w1), ("fc1.bias", b1), ("fc2.weight", w2)];
-    let wrt: Vec<Value> = parameters.iter().map(|p| p.1).collect();
-    let gradients = fer_autodiff::gradients(&b, loss, &wrt).unwrap();
     let rate = b.full(&[], 0.05).unwrap();
-    let constants = AdamConstants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01, decoupled: true };
-    for ((name, p), g) in parameters.into_iter().zip(gradients) {
-        let shape = b.shape(p);
-        let m = b.state(&format!("{name}.m"), &shape, Init::Zeros).unwrap();
-        let v = b.state(&format!("{name}.v"), &shape, Init::Zeros).unwrap();
-        let [new_p, new_m, new_v] = b.adamw_update([p, g.unwrap(), m, v, rate, step], constants).unwrap();
-        for (old, new) in [(p, new_p), (m, new_m), (v, new_v)] {
-            b.update(old, new).unwrap();
-        }
-    }
+    update_all(&b, loss, rate, step).unwrap();
     b.finish()
-}
-
-fn numbers(count: usize, seed: u64) -> Vec<f64> {
-    fer_engine::uniform([seed as i32, 0, 0], 7, count).map(|x| 2.0 * x - 1.0).collect()
-}
-
-fn prepare(engine: &DfdxEngine, graph: &Graph) -> Box<dyn fer_engine::Store> {
-    let mut store = engine.store();
-    for (i, a) in graph.arguments.iter().filter(|a| a.init.is_some()).enumerate() {
-        let shape = graph.shape(a.value).to_vec();
-        let count = shape.iter().product();
-        let values = if a.role == fer_graph::Role::State { vec![0.0; count] } else { numbers(count, i as u64) };
-        store.write(&a.name, &Tensor::f64(shape, values));
-    }
-    store
 }
 
 fn feeds(step: f64) -> Feeds {

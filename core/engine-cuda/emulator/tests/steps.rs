@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use fer_cuda_emulator::EmulatedDevice;
-use fer_engine::{Data, Engine, EngineError, Executable, Feeds, Precision as Floats, Store, Tensor};
+use fer_engine::{
+    Data, Engine, EngineError, Executable, Feeds, Precision as Floats, Store, Tensor,
+    conformance::steps::{entries, feeds, numbers, prepare, train, training_step},
+};
 use fer_engine_cuda::{CudaEngine, Options, Precision};
 use fer_engine_dfdx::DfdxEngine;
-use fer_graph::{Builder, DType, Graph, Init, Role, TensorType, Value, ops::AdamConstants};
+use fer_graph::{Builder, DType, Graph, Init, Role, TensorType};
 
 fn engine(device: EmulatedDevice, precision: Precision, no_fuse: &[&str]) -> CudaEngine {
     let no_fuse = no_fuse.iter().map(|&op| op.to_owned()).collect();
@@ -15,94 +18,11 @@ fn engine(device: EmulatedDevice, precision: Precision, no_fuse: &[&str]) -> Cud
     CudaEngine::new(Arc::new(device), options)
 }
 
-fn numbers(count: usize, seed: u64) -> Vec<f64> {
-    fer_engine::uniform([seed as i32, 0, 0], 7, count).map(|x| 2.0 * x - 1.0).collect()
-}
-
-/// A block of a windowed transformer over 4 x 8 tokens, rolled, and one AdamW step of every parameter.
-fn training_step() -> Graph {
-    let b = Builder::new("step");
-    let x = b.input("x", TensorType::float([2, 4, 8, 16])).unwrap();
-    let step = b.input("step", TensorType::float([])).unwrap();
-    let parameter = |name: &str, shape: &[usize]| b.parameter(name, shape, Init::Zeros).unwrap();
-    let (scale, shift) = (parameter("norm.weight", &[16]), parameter("norm.bias", &[16]));
-    let (qkv, qkv_bias) = (parameter("qkv.weight", &[48, 16]), parameter("qkv.bias", &[48]));
-    let out = parameter("out.weight", &[16, 16]);
-    let (fc, proj) = (parameter("fc.weight", &[32, 16]), parameter("proj.weight", &[16, 32]));
-    let y = b.layer_norm(x, scale, shift, 1e-5).unwrap();
-    let y = b.roll(b.roll(y, 1, -1).unwrap(), 2, -2).unwrap();
-    let y = b.transpose(b.reshape(y, &[2, 2, 2, 2, 4, 16]).unwrap(), &[0, 1, 3, 2, 4, 5]).unwrap();
-    let y = b.linear(b.reshape(y, &[8, 8, 16]).unwrap(), qkv, Some(qkv_bias)).unwrap();
-    let head = |i: usize| {
-        let part = b.reshape(b.slice_axis(y, 2, 16 * i, 16 * (i + 1)).unwrap(), &[8, 8, 2, 8]).unwrap();
-        b.transpose(part, &[0, 2, 1, 3]).unwrap()
-    };
-    let y = b.scaled_dot_product_attention(head(0), head(1), head(2), None, 0.35).unwrap();
-    let y = b.linear(b.reshape(b.transpose(y, &[0, 2, 1, 3]).unwrap(), &[8, 8, 16]).unwrap(), out, None).unwrap();
-    let y = b.reshape(y, &[2, 2, 2, 2, 4, 16]).unwrap();
-    let y = b.reshape(b.transpose(y, &[0, 1, 3, 2, 4, 5]).unwrap(), &[2, 4, 8, 16]).unwrap();
-    let y = b.add(x, b.roll(b.roll(y, 1, 1).unwrap(), 2, 2).unwrap()).unwrap();
-    let hidden = b.gelu(b.linear(y, fc, None).unwrap()).unwrap();
-    let y = b.add(y, b.linear(hidden, proj, None).unwrap()).unwrap();
-    let loss = b.mean(b.multiply(y, y).unwrap(), &[0, 1, 2, 3]).unwrap();
-    b.output("loss", loss);
-    let trained: Vec<(String, Value)> =
-        b.look(|g| g.by_role(Role::Parameter).map(|a| (a.name.clone(), a.value)).collect());
-    let wrt: Vec<Value> = trained.iter().map(|t| t.1).collect();
-    let gradients = fer_autodiff::gradients(&b, loss, &wrt).unwrap();
-    let rate = b.full(&[], 0.01).unwrap();
-    let constants = AdamConstants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01, decoupled: true };
-    for ((name, p), g) in trained.into_iter().zip(gradients) {
-        let shape = b.shape(p);
-        let m = b.state(&format!("{name}.m"), &shape, Init::Zeros).unwrap();
-        let v = b.state(&format!("{name}.v"), &shape, Init::Zeros).unwrap();
-        let [new_p, new_m, new_v] = b.adamw_update([p, g.unwrap(), m, v, rate, step], constants).unwrap();
-        for (old, new) in [(p, new_p), (m, new_m), (v, new_v)] {
-            b.update(old, new).unwrap();
-        }
-    }
-    b.finish()
-}
-
-fn prepare(engine: &dyn Engine, graph: &Graph) -> Box<dyn Store> {
-    let mut store = engine.store();
-    for (i, a) in graph.arguments.iter().filter(|a| a.init.is_some()).enumerate() {
-        let shape = graph.shape(a.value).to_vec();
-        let count = shape.iter().product();
-        let values = if a.role == Role::State { vec![0.0; count] } else { numbers(count, i as u64) };
-        store.write(&a.name, &Tensor::f64(shape, values));
-    }
-    store
-}
-
-fn feeds(step: usize) -> Feeds {
-    Feeds::from([
-        ("x".into(), Tensor::f64([2, 4, 8, 16], numbers(1024, 99 + step as u64))),
-        ("step".into(), Tensor::scalar(step as f64)),
-    ])
-}
-
-type Entries = Vec<(String, Vec<f64>)>;
-
-/// Losses of some steps, and everything in the store after them.
-fn train(engine: &dyn Engine, steps: usize) -> (Vec<f64>, Entries) {
-    let graph = training_step();
-    let mut store = prepare(engine, &graph);
-    let executable = engine.compile(&graph).unwrap();
-    let losses =
-        (1..=steps).map(|s| executable.run(store.as_mut(), &feeds(s)).unwrap()["loss"].item().unwrap()).collect();
-    (losses, entries(store.as_ref()))
-}
-
-fn entries(store: &dyn Store) -> Entries {
-    store.names().into_iter().map(|n| (n.clone(), store.read(&n).unwrap().to_f64())).collect()
-}
-
 #[test]
 fn steps_agree_with_the_reference_fused_and_not() {
-    let (truth, theirs) = train(&DfdxEngine::new(Floats::F64), 5);
+    let (truth, theirs) = train(&DfdxEngine::new(Floats::F64), 5).unwrap();
     for no_fuse in [&[][..], &["all"], &["elementwise"], &["adamw_update"], &["concatenate"]] {
-        let (losses, ours) = train(&engine(EmulatedDevice::new(), Precision::F32, no_fuse), 5);
+        let (losses, ours) = train(&engine(EmulatedDevice::new(), Precision::F32, no_fuse), 5).unwrap();
         for (a, b) in losses.iter().zip(&truth) {
             assert!((a - b).abs() <= 1e-5 * b.abs(), "{no_fuse:?}: {losses:?} and {truth:?}");
         }
@@ -122,8 +42,8 @@ fn steps_agree_with_the_reference_fused_and_not() {
 
 #[test]
 fn in_bfloat16_the_loss_keeps_to_the_reference() {
-    let (truth, _) = train(&DfdxEngine::new(Floats::F64), 5);
-    let (losses, _) = train(&engine(EmulatedDevice::new(), Precision::Bf16, &[]), 5);
+    let (truth, _) = train(&DfdxEngine::new(Floats::F64), 5).unwrap();
+    let (losses, _) = train(&engine(EmulatedDevice::new(), Precision::Bf16, &[]), 5).unwrap();
     for (a, b) in losses.iter().zip(&truth) {
         // Every activation is off by 2^-9 at most; the loss is a mean of squares of a thousand of them, whose errors cancel.
         assert!((a - b).abs() <= 1e-2 * b.abs(), "{losses:?} and {truth:?}");
@@ -135,7 +55,7 @@ fn in_bfloat16_the_loss_keeps_to_the_reference() {
 #[test]
 fn the_order_of_threads_does_not_show() {
     for precision in [Precision::F32, Precision::Bf16] {
-        let bits = |seed| train(&engine(EmulatedDevice::new().seed(seed), precision, &[]), 2);
+        let bits = |seed| train(&engine(EmulatedDevice::new().seed(seed), precision, &[]), 2).unwrap();
         let first = bits(1);
         assert_eq!(first, bits(2), "{precision:?}");
         assert_eq!(first, bits(77), "{precision:?}");
@@ -146,7 +66,7 @@ fn the_order_of_threads_does_not_show() {
 #[test]
 fn updates_are_one_launch_and_heads_are_not_copied() {
     let engine = engine(EmulatedDevice::new(), Precision::F32, &[]);
-    let graph = training_step();
+    let graph = training_step().unwrap();
     let mut store = prepare(&engine, &graph);
     let executable = engine.compile(&graph).unwrap();
     let mut ops: Vec<String> = vec![];
@@ -178,7 +98,7 @@ fn updates_take_effect_at_the_end() {
 /// A loss that is no number leaves the store bit for bit as it was, so that what led to it can be looked at; the next step goes on.
 #[test]
 fn a_loss_that_is_not_finite_changes_nothing() {
-    let graph = training_step();
+    let graph = training_step().unwrap();
     for no_fuse in [&[][..], &["all"], &["adamw_update"]] {
         let engine = engine(EmulatedDevice::new(), Precision::F32, no_fuse);
         let executable = engine.compile(&graph).unwrap();
@@ -196,7 +116,7 @@ fn a_loss_that_is_not_finite_changes_nothing() {
         }
         executable.run(store.as_mut(), &feeds(2)).unwrap();
         // As if there had been none in between.
-        assert_eq!(entries(store.as_ref()), train(&engine, 2).1, "{no_fuse:?}");
+        assert_eq!(entries(store.as_ref()), train(&engine, 2).unwrap().1, "{no_fuse:?}");
     }
 }
 
@@ -306,7 +226,7 @@ fn a_state_that_moves_before_the_loss_is_no_secret() {
 #[test]
 fn a_plan_that_does_not_fit_says_what_it_needs() {
     let small = engine(EmulatedDevice::new().memory(64 << 10), Precision::F32, &[]);
-    let graph = training_step();
+    let graph = training_step().unwrap();
     let mut store = prepare(&small, &graph);
     let before = entries(store.as_ref());
     let executable = small.compile(&graph).unwrap();
@@ -321,7 +241,7 @@ fn a_plan_that_does_not_fit_says_what_it_needs() {
 #[test]
 fn a_lost_device_is_an_error() {
     let lost = engine(EmulatedDevice::new().lost_after(1), Precision::F32, &[]);
-    let graph = training_step();
+    let graph = training_step().unwrap();
     let mut store = prepare(&lost, &graph);
     let executable = lost.compile(&graph).unwrap();
     executable.run(store.as_mut(), &feeds(1)).unwrap();
@@ -336,7 +256,7 @@ fn a_lost_device_is_an_error() {
 #[test]
 fn wrong_arguments_are_told_before_anything_runs() {
     let engine = engine(EmulatedDevice::new(), Precision::F32, &[]);
-    let graph = training_step();
+    let graph = training_step().unwrap();
     let mut store = prepare(&engine, &graph);
     let executable: Box<dyn Executable> = engine.compile(&graph).unwrap();
     let mut inputs = feeds(1);

@@ -19,6 +19,7 @@ mod families;
 mod gradient;
 mod naive;
 mod problem;
+pub mod steps;
 
 use std::fmt;
 
