@@ -18,16 +18,17 @@ template <class X, class Y, int TEAM, int N, int WIDE>
 __device__ __forceinline__ void l2_normalize_rows(const X* x, Y* y, u64 rows, int width, float least) {
     __shared__ float shared[32];
     TeamRow team = TeamRow::of_grid<TEAM>(rows);
-    Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, width);
+    int columns = team.columns(width);
+    Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, columns);
     float squares = 0.0f;
-    each_group<TEAM, N, WIDE>(team.lane, width, [&](int k, int column) {
+    each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
         Group<WIDE> v = line.at(k, column);
 #pragma unroll
         for (int i = 0; i < WIDE; i++) squares = fmaf(v.x[i], v.x[i], squares);
     });
     Length length = Length::of(team_sum<TEAM>(squares, shared), 0.0f, least);
     if (!team.there) return;
-    each_group<TEAM, N, WIDE>(team.lane, width, [&](int k, int column) {
+    each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
         Group<WIDE> v = line.at(k, column);
 #pragma unroll
         for (int i = 0; i < WIDE; i++) v.x[i] *= length.factor;
@@ -44,10 +45,11 @@ template <class X, class G, class D, int TEAM, int N, int WIDE>
 __device__ __forceinline__ void l2_normalize_rows_backward(const X* x, const G* g, D* dx, u64 rows, int width, float least) {
     __shared__ float shared[32];
     TeamRow team = TeamRow::of_grid<TEAM>(rows);
-    Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, width);
-    Line<G, TEAM, N, WIDE> grad(g + team.row * width, team.lane, width);
+    int columns = team.columns(width);
+    Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, columns);
+    Line<G, TEAM, N, WIDE> grad(g + team.row * width, team.lane, columns);
     float squares = 0.0f, dot = 0.0f;
-    each_group<TEAM, N, WIDE>(team.lane, width, [&](int k, int column) {
+    each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
         Group<WIDE> v = line.at(k, column), h = grad.at(k, column);
 #pragma unroll
         for (int i = 0; i < WIDE; i++) {
@@ -58,7 +60,7 @@ __device__ __forceinline__ void l2_normalize_rows_backward(const X* x, const G* 
     squares = team_sum<TEAM>(squares, shared);
     Length length = Length::of(squares, team_sum<TEAM>(dot, shared), least);
     if (!team.there) return;
-    each_group<TEAM, N, WIDE>(team.lane, width, [&](int k, int column) {
+    each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
         Group<WIDE> v = line.at(k, column), h = grad.at(k, column);
 #pragma unroll
         for (int i = 0; i < WIDE; i++) v.x[i] = h.x[i] * length.factor - v.x[i] * length.along;

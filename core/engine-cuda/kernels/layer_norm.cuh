@@ -8,16 +8,17 @@ struct RowMoments {
 
 // The mean, and then the squares of what is centred: a large mean does not cancel.
 template <int TEAM, int N, int WIDE, class L>
-__device__ __forceinline__ RowMoments row_moments(const L& line, int lane, int width, float epsilon, float* shared) {
+__device__ __forceinline__ RowMoments row_moments(
+    const L& line, int lane, int columns, int width, float epsilon, float* shared) {
     float sum = 0.0f;
-    each_group<TEAM, N, WIDE>(lane, width, [&](int k, int column) {
+    each_group<TEAM, N, WIDE>(lane, columns, [&](int k, int column) {
         Group<WIDE> x = line.at(k, column);
 #pragma unroll
         for (int i = 0; i < WIDE; i++) sum += x.x[i];
     });
     float mean = team_sum<TEAM>(sum, shared) / (float)width;
     float squares = 0.0f;
-    each_group<TEAM, N, WIDE>(lane, width, [&](int k, int column) {
+    each_group<TEAM, N, WIDE>(lane, columns, [&](int k, int column) {
         Group<WIDE> x = line.at(k, column);
 #pragma unroll
         for (int i = 0; i < WIDE; i++) squares = fmaf(x.x[i] - mean, x.x[i] - mean, squares);
@@ -31,11 +32,12 @@ __device__ __forceinline__ void layer_norm_forward(
     const X* x, RowStarts starts, const float* weight, const float* bias, Y* y, u64 rows, int width, float epsilon) {
     __shared__ float shared[32];
     TeamRow team = TeamRow::of_grid<TEAM>(rows);
-    Line<X, TEAM, N, WIDE> line(x + starts[team.row], team.lane, width);
-    RowMoments moments = row_moments<TEAM, N, WIDE>(line, team.lane, width, epsilon, shared);
+    int columns = team.columns(width);
+    Line<X, TEAM, N, WIDE> line(x + starts[team.row], team.lane, columns);
+    RowMoments moments = row_moments<TEAM, N, WIDE>(line, team.lane, columns, width, epsilon, shared);
     if (!team.there) return;
     Y* to = y + team.row * width;
-    each_group<TEAM, N, WIDE>(team.lane, width, [&](int k, int column) {
+    each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
         Group<WIDE> v = line.at(k, column), w, b;
         load(weight + column, w);
         load(bias + column, b);
@@ -77,11 +79,12 @@ __device__ __forceinline__ void layer_norm_backward(
 
     for (; first < end; first += TEAMS) {
         TeamRow team = TeamRow::of<TEAM>(first, end);
-        Line<X, TEAM, N, WIDE> line(x + x_starts[team.row], team.lane, width);
-        Line<G, TEAM, N, WIDE> grad(g + g_starts[team.row], team.lane, width);
-        RowMoments moments = row_moments<TEAM, N, WIDE>(line, team.lane, width, epsilon, shared);
+        int columns = team.columns(width);
+        Line<X, TEAM, N, WIDE> line(x + x_starts[team.row], team.lane, columns);
+        Line<G, TEAM, N, WIDE> grad(g + g_starts[team.row], team.lane, columns);
+        RowMoments moments = row_moments<TEAM, N, WIDE>(line, team.lane, columns, width, epsilon, shared);
         float flat = 0.0f, along = 0.0f;
-        each_group<TEAM, N, WIDE>(team.lane, width, [&](int k, int column) {
+        each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
             Group<WIDE> v = line.at(k, column), h = grad.at(k, column), w;
             load(weight + column, w);
             if constexpr (N == 0) {
@@ -95,10 +98,8 @@ __device__ __forceinline__ void layer_norm_backward(
                 float hat = (v.x[i] - moments.mean) * moments.factor, weighted = h.x[i] * w.x[i];
                 flat += weighted;
                 along = fmaf(weighted, hat, along);
-                if (team.there) {
-                    of_weight[k].x[i] = fmaf(h.x[i], hat, of_weight[k].x[i]);
-                    of_bias[k].x[i] += h.x[i];
-                }
+                of_weight[k].x[i] = fmaf(h.x[i], hat, of_weight[k].x[i]);
+                of_bias[k].x[i] += h.x[i];
             }
             if constexpr (N == 0) {
                 if (sums) {
@@ -113,7 +114,7 @@ __device__ __forceinline__ void layer_norm_backward(
         if (!team.there) continue;
         D* to = dx + team.row * width;
         const A* other = add ? add + add_starts[team.row] : add;
-        each_group<TEAM, N, WIDE>(team.lane, width, [&](int k, int column) {
+        each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
             Group<WIDE> v = line.at(k, column), h = grad.at(k, column), w, around = group_of<WIDE>(0.0f);
             load(weight + column, w);
             if (add) load(other + column, around);

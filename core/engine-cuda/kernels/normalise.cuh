@@ -49,11 +49,15 @@ template <class T, int TEAM, int N, int WIDE> struct Line {
     }
 };
 
-// The row of this thread's team, within the block's share; a team behind the end works on the last one and writes nothing.
+// The row of this thread's team, within the block's share. A team behind the end goes the same way through the last one, of which it
+// neither reads nor writes anything: the team whose row that is may be writing where it reads.
 struct TeamRow {
     u64 row;
     bool there;
     int lane;
+
+    // How many columns the team works on.
+    __device__ __forceinline__ int columns(int width) const { return there ? width : 0; }
 
     template <int TEAM> static __device__ __forceinline__ TeamRow of(u64 first, u64 end) {
         TeamRow r;

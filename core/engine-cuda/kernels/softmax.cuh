@@ -34,10 +34,11 @@ template <class X, class Y, int TEAM, int N, int WIDE>
 __device__ __forceinline__ void softmax_forward(const X* x, Y* y, u64 rows, int width) {
     __shared__ float shared[32];
     TeamRow team = TeamRow::of_grid<TEAM>(rows);
-    Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, width);
-    float top = row_exponentials<TEAM, N, WIDE>(line, team.lane, width, shared);
+    int columns = team.columns(width);
+    Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, columns);
+    float top = row_exponentials<TEAM, N, WIDE>(line, team.lane, columns, shared);
     float sum = 0.0f;
-    each_group<TEAM, N, WIDE>(team.lane, width, [&](int k, int column) {
+    each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
         Group<WIDE> e = exponential<N, WIDE>(line, top, k, column);
 #pragma unroll
         for (int i = 0; i < WIDE; i++) sum += e.x[i];
@@ -45,7 +46,7 @@ __device__ __forceinline__ void softmax_forward(const X* x, Y* y, u64 rows, int 
     float factor = 1.0f / team_sum<TEAM>(sum, shared);
     if (!team.there) return;
     Y* to = y + team.row * width;
-    each_group<TEAM, N, WIDE>(team.lane, width, [&](int k, int column) {
+    each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
         Group<WIDE> e = exponential<N, WIDE>(line, top, k, column);
 #pragma unroll
         for (int i = 0; i < WIDE; i++) e.x[i] *= factor;
@@ -62,16 +63,17 @@ template <class X, class Y, int TEAM, int N, int WIDE>
 __device__ __forceinline__ void log_softmax_forward(const X* x, Y* y, u64 rows, int width) {
     __shared__ float shared[32];
     TeamRow team = TeamRow::of_grid<TEAM>(rows);
-    Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, width);
+    int columns = team.columns(width);
+    Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, columns);
     float top = Greatest::none();
-    each_group<TEAM, N, WIDE>(team.lane, width, [&](int k, int column) {
+    each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
         Group<WIDE> v = line.at(k, column);
 #pragma unroll
         for (int i = 0; i < WIDE; i++) top = larger(top, v.x[i]);
     });
     top = team_fold<Greatest, TEAM>(top, shared);
     float sum = 0.0f;
-    each_group<TEAM, N, WIDE>(team.lane, width, [&](int k, int column) {
+    each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
         Group<WIDE> v = line.at(k, column);
 #pragma unroll
         for (int i = 0; i < WIDE; i++) sum += expf(v.x[i] - top);
@@ -79,7 +81,7 @@ __device__ __forceinline__ void log_softmax_forward(const X* x, Y* y, u64 rows, 
     float log = logf(team_sum<TEAM>(sum, shared));
     if (!team.there) return;
     Y* to = y + team.row * width;
-    each_group<TEAM, N, WIDE>(team.lane, width, [&](int k, int column) {
+    each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
         Group<WIDE> v = line.at(k, column);
 #pragma unroll
         for (int i = 0; i < WIDE; i++) v.x[i] = (v.x[i] - top) - log;
@@ -97,11 +99,12 @@ template <class X, class G, class D, int TEAM, int N, int WIDE, bool LOG>
 __device__ __forceinline__ void softmax_backward(const X* x, const G* g, D* dx, u64 rows, int width) {
     __shared__ float shared[32];
     TeamRow team = TeamRow::of_grid<TEAM>(rows);
-    Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, width);
-    Line<G, TEAM, N, WIDE> grad(g + team.row * width, team.lane, width);
-    float top = row_exponentials<TEAM, N, WIDE>(line, team.lane, width, shared);
+    int columns = team.columns(width);
+    Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, columns);
+    Line<G, TEAM, N, WIDE> grad(g + team.row * width, team.lane, columns);
+    float top = row_exponentials<TEAM, N, WIDE>(line, team.lane, columns, shared);
     float sum = 0.0f, along = 0.0f;
-    each_group<TEAM, N, WIDE>(team.lane, width, [&](int k, int column) {
+    each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
         Group<WIDE> e = exponential<N, WIDE>(line, top, k, column), h = grad.at(k, column);
 #pragma unroll
         for (int i = 0; i < WIDE; i++) {
@@ -113,7 +116,7 @@ __device__ __forceinline__ void softmax_backward(const X* x, const G* g, D* dx, 
     along = team_sum<TEAM>(along, shared) * factor;
     if (!team.there) return;
     D* to = dx + team.row * width;
-    each_group<TEAM, N, WIDE>(team.lane, width, [&](int k, int column) {
+    each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
         Group<WIDE> e = exponential<N, WIDE>(line, top, k, column), h = grad.at(k, column);
 #pragma unroll
         for (int i = 0; i < WIDE; i++) e.x[i] = LOG ? h.x[i] - e.x[i] * along : e.x[i] * factor * (h.x[i] - along);

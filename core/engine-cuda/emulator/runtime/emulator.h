@@ -65,7 +65,9 @@ struct FerCalls {
     void (*meet)(FerMeeting*);
     unsigned (*active)();
     void (*fail)(const char* what, const char* file, int line);
+    void (*access)(const void* address, fer_u64 bytes, unsigned kind, const void* at);
 };
+enum { FER_READ, FER_WRITE, FER_ATOMIC };
 
 struct FerParameter { unsigned kind, bytes; };
 enum { FER_POINTER, FER_INTEGER, FER_FLOAT, FER_STRUCTURE };
@@ -141,6 +143,32 @@ extern "C" __attribute__((used, noreturn)) inline void __ubsan_handle_type_misma
 #define assert(x) ((x) ? (void)0 : fer_calls.fail("an assertion does not hold: " #x, __FILE__, __LINE__))
 static inline void __trap() { fer_calls.fail("a trap", nullptr, 0); }
 
+// What the compiler calls before each access to memory, for whoever looks for races. `at` is a place in the code.
+#define FER_UNWATCHED __attribute__((no_sanitize_thread))
+static inline FER_UNWATCHED void fer_access(const void* address, fer_u64 bytes, unsigned kind, const void* at) {
+    // A thread's own: what lies on its stack (64 KiB, see src/fiber.rs), and what threadIdx and its like read.
+    bool own = (fer_u64)address - (fer_u64)__builtin_frame_address(0) < 65536;
+    bool state = (fer_u64)address - (fer_u64)&fer_now < sizeof fer_now || (fer_u64)address - (fer_u64)&fer_calls < sizeof fer_calls;
+    if (!own && !state) fer_calls.access(address, bytes, kind, at);
+}
+#define FER_HOOK(name, bytes, kind) \
+    extern "C" __attribute__((used)) inline FER_UNWATCHED void __tsan_##name(void* address) { \
+        fer_access(address, bytes, kind, __builtin_return_address(0)); \
+    }
+#define FER_HOOKS(n) \
+    FER_HOOK(read##n, n, FER_READ) FER_HOOK(write##n, n, FER_WRITE) \
+    FER_HOOK(unaligned_read##n, n, FER_READ) FER_HOOK(unaligned_write##n, n, FER_WRITE)
+FER_HOOKS(1) FER_HOOKS(2) FER_HOOKS(4) FER_HOOKS(8) FER_HOOKS(16)
+extern "C" __attribute__((used)) inline FER_UNWATCHED void __tsan_read_range(void* address, unsigned long bytes) {
+    fer_access(address, bytes, FER_READ, __builtin_return_address(0));
+}
+extern "C" __attribute__((used)) inline FER_UNWATCHED void __tsan_write_range(void* address, unsigned long bytes) {
+    fer_access(address, bytes, FER_WRITE, __builtin_return_address(0));
+}
+extern "C" __attribute__((used)) inline FER_UNWATCHED void __tsan_func_entry(void*) {}
+extern "C" __attribute__((used)) inline FER_UNWATCHED void __tsan_func_exit() {}
+extern "C" __attribute__((used)) inline FER_UNWATCHED void __tsan_init() {}
+
 // Together -------------------------------------------------------------------------------------------------------------------------
 
 static inline void __syncthreads(int line = __builtin_LINE()) { fer_calls.barrier(FER_PLAIN, 0, line); }
@@ -201,7 +229,8 @@ static inline void mma_bf16(float c[4], const unsigned a[4], const unsigned b[2]
 
 // Atomics: one thread runs at a time.
 #define FER_ATOMIC(name, T, expression) \
-    static inline T name(T* p, T v) { \
+    static __noinline__ FER_UNWATCHED T name(T* p, T v) { \
+        fer_access(p, sizeof(T), FER_ATOMIC, __builtin_return_address(0)); \
         T old = *p; \
         *p = expression; \
         return old; \
@@ -215,7 +244,8 @@ static inline void mma_bf16(float c[4], const unsigned a[4], const unsigned b[2]
     FER_ATOMIC(atomicOr, T, old | v) \
     FER_ATOMIC(atomicXor, T, old ^ v) \
     FER_ATOMIC(atomicExch, T, v) \
-    static inline T atomicCAS(T* p, T compare, T v) { \
+    static __noinline__ FER_UNWATCHED T atomicCAS(T* p, T compare, T v) { \
+        fer_access(p, sizeof(T), FER_ATOMIC, __builtin_return_address(0)); \
         T old = *p; \
         if (old == compare) *p = v; \
         return old; \

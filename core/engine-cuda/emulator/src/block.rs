@@ -7,6 +7,7 @@ use crate::{
     fiber::{Pointer, Stacks, switch},
     unit::{Calls, Kernel, Meeting, Now},
     warp::Warp,
+    watch::{Kind, Race, Watch},
 };
 
 /// Numbers that look random and are the same for the same seed: splitmix64.
@@ -30,6 +31,11 @@ impl Random {
 pub(crate) enum Failure {
     /// The kernel does what CUDA does not allow.
     Misuse(String),
+    /// Found at this place in the code.
+    Race {
+        race: Race,
+        at: usize,
+    },
     Fault(Fault),
 }
 
@@ -63,16 +69,23 @@ pub(crate) struct Block {
     finished: usize,
     barrier: Barrier,
     failure: Option<Failure>,
+    watch: Watch,
 }
 
 /// What units get.
 pub(crate) fn calls() -> Calls {
-    Calls { barrier, meet, active: alive, fail }
+    Calls { barrier, meet, active: alive, fail, access }
 }
 
 impl Block {
     /// Threads that will run `kernel`, which, like what the other pointers lead to, is there as long as the block is used.
-    pub(crate) fn new(kernel: &Kernel, arguments: *const *mut c_void, now: *mut Now, size: [u32; 3]) -> Block {
+    pub(crate) fn new(
+        kernel: &Kernel,
+        arguments: *const *mut c_void,
+        now: *mut Now,
+        size: [u32; 3],
+        watch: Watch,
+    ) -> Block {
         let [x, y, z] = size;
         let places = (0..z).flat_map(|k| (0..y).flat_map(move |j| (0..x).map(move |i| [i, j, k]))).collect();
         Block {
@@ -87,7 +100,13 @@ impl Block {
             finished: 0,
             barrier: Barrier::default(),
             failure: None,
+            watch,
         }
+    }
+
+    /// Gives back what it was given, after the last block of a launch.
+    pub(crate) fn watch(&mut self) -> Watch {
+        std::mem::take(&mut self.watch)
     }
 
     fn begin(&mut self, stacks: &Stacks) {
@@ -98,6 +117,7 @@ impl Block {
         self.warps.extend((0..threads.div_ceil(32)).map(|w| Warp::of(threads - w * 32)));
         self.finished = 0;
         self.barrier = Barrier::default();
+        self.watch.begin(self.warps.len());
     }
 
     /// Runs all threads to their ends, in an order of chance.
@@ -142,6 +162,7 @@ impl Block {
             // SAFETY: as above.
             let b = unsafe { &mut *block };
             if b.finished == b.places.len() {
+                b.watch.end();
                 return match (0..b.places.len()).all(|i| stacks.whole(i)) {
                     true => Ok(()),
                     false => Err(Failure::Misuse("a thread keeps more than its stack holds".into())),
@@ -233,6 +254,7 @@ impl Block {
             };
             // A barrier of all threads: none waits for lanes of its warp.
             self.warps.iter_mut().for_each(|warp| warp.ready = warp.alive);
+            self.watch.barrier();
         }
     }
 
@@ -243,9 +265,14 @@ impl Block {
             let line = self.barrier.line;
             return self.misuse(format!("a thread ends while others wait at the barrier of line {line}"));
         }
-        if let Err(why) = self.warps[thread / 32].finish(thread % 32) {
-            self.misuse(why);
+        match self.warps[thread / 32].finish(thread % 32) {
+            Ok(()) => self.synchronised(thread / 32),
+            Err(why) => self.misuse(why),
         }
+    }
+
+    fn synchronised(&mut self, warp: usize) {
+        self.warps[warp].synchronised.drain(..).for_each(|lanes| self.watch.together(warp, lanes));
     }
 
     /// Why no thread can go on.
@@ -293,10 +320,11 @@ extern "C" fn meet(meeting: *mut Meeting) {
     // SAFETY: as above; the meeting is on the stack of a thread that waits from here on.
     unsafe {
         let b = &mut *block;
-        if let Some(thread) = b.current
-            && let Err(why) = b.warps[thread / 32].arrive(thread % 32, meeting)
-        {
-            b.misuse(why);
+        if let Some(thread) = b.current {
+            match b.warps[thread / 32].arrive(thread % 32, meeting) {
+                Ok(()) => b.synchronised(thread / 32),
+                Err(why) => b.misuse(why),
+            }
         }
     }
     Block::leave(block);
@@ -321,5 +349,23 @@ extern "C" fn fail(what: *const c_char, file: *const c_char, line: c_int) {
     loop {
         // The launch is over: nobody resumes this thread.
         Block::leave(block);
+    }
+}
+
+extern "C" fn access(address: *const c_void, bytes: u64, kind: u32, at: *const c_void) {
+    let block = active();
+    // SAFETY: called by a thread of the active block.
+    let race = unsafe {
+        let b = &mut *block;
+        let Some(thread) = b.current else { return };
+        b.watch.access(thread, address as usize, bytes as usize, Kind::of(kind), at as usize)
+    };
+    if let Err(race) = race {
+        // SAFETY: as above.
+        unsafe { (*block).failure = Some(Failure::Race { race, at: at as usize }) };
+        loop {
+            // The launch is over: nobody resumes this thread.
+            Block::leave(block);
+        }
     }
 }

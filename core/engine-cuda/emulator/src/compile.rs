@@ -34,7 +34,16 @@ const FLAGS: [&str; 9] = [
     "-fno-strict-aliasing",
     "-fwrapv",
 ];
-const COMPILE: [&str; 4] = ["-O1", "-fsanitize=bounds,alignment", "-fno-sanitize-recover=all", "-nostdlib"];
+/// Nothing of what `-fsanitize=thread` calls is the compiler's here: the header has it.
+const COMPILE: [&str; 7] = [
+    "-O1",
+    "-gdwarf-4",
+    "-g1",
+    "-fsanitize=bounds,alignment",
+    "-fsanitize=thread",
+    "-fno-sanitize-recover=all",
+    "-nostdlib",
+];
 
 /// A unit's library as it is, or is being, loaded in this process.
 type Slot = Arc<Mutex<Option<Arc<Loaded>>>>;

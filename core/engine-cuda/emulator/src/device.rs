@@ -9,7 +9,14 @@ use std::{
 
 use fer_engine_cuda::device::{Address, Command, Device, DeviceError, DeviceInfo, MemoryInfo, Recording, Result, Unit};
 
-use crate::{compile, launch::Machine, memory::Memory, recording::Recorded, unit::Loaded};
+use crate::{
+    compile,
+    launch::Machine,
+    memory::Memory,
+    recording::Recorded,
+    traffic::Traffic,
+    unit::{Declared, Loaded},
+};
 
 /// A card of compute capability 8.0 that does not exist.
 ///
@@ -97,6 +104,28 @@ impl EmulatedDevice {
     pub fn refusing(mut self, unit: &str) -> EmulatedDevice {
         self.refused = Some(unit.to_owned());
         self
+    }
+
+    /// That runs no more than so many blocks of each launch, and nothing else, and records how they reach memory: what is computed is of
+    /// no use then. Said last.
+    #[must_use]
+    pub fn sampling(self, blocks: u64) -> EmulatedDevice {
+        self.state().machine.sample = Some(blocks.max(1));
+        self
+    }
+
+    /// What was recorded since this was last asked, launch by launch.
+    pub fn traffic(&self) -> Vec<Traffic> {
+        std::mem::take(&mut self.state().machine.traffic)
+    }
+
+    /// The parameters of a unit's kernel; `None` where it has no such kernel.
+    ///
+    /// # Errors
+    /// Those of [`Device::prepare`].
+    pub fn declared(&self, unit: &Unit, kernel: &str) -> Result<Option<Vec<Declared>>> {
+        let unit = compile::load(unit)?;
+        Ok(unit.kernels().iter().find(|known| known.name == kernel).map(|known| known.declared().to_vec()))
     }
 
     /// Compiles a few side by side.

@@ -9,7 +9,9 @@ use crate::{
     fault::Active,
     fiber::Stacks,
     memory::{Memory, Pages},
+    traffic::{Recorder, Traffic},
     unit::{Arguments, Kernel, Loaded},
+    watch::Watch,
 };
 
 /// What lies before dynamic shared memory, to notice who writes there.
@@ -73,11 +75,23 @@ pub(crate) struct Machine {
     shared: Option<Pages>,
     /// Bytes of shared memory that a block can have.
     most_shared: usize,
+    watch: Watch,
+    /// Runs so many blocks of each launch, and records how they reach memory.
+    pub(crate) sample: Option<u64>,
+    pub(crate) traffic: Vec<Traffic>,
 }
 
 impl Machine {
     pub(crate) fn new(seed: u64, most_shared: usize) -> Machine {
-        Machine { random: Random(seed), stacks: None, shared: None, most_shared }
+        Machine {
+            random: Random(seed),
+            stacks: None,
+            shared: None,
+            most_shared,
+            watch: Watch::default(),
+            sample: None,
+            traffic: vec![],
+        }
     }
 
     /// Runs all blocks in an order of chance.
@@ -107,11 +121,15 @@ impl Machine {
             before.cast::<[u8; 64]>().write_unaligned(PATTERN);
         }
         let arguments = launch.arguments.pointers();
-        let mut block = Block::new(launch.kernel(), arguments.as_ptr(), now, launch.block);
+        let mut watch = std::mem::take(&mut self.watch);
+        watch.recorder = self.sample.map(|_| Recorder::default());
+        watch.launch(memory, &[running.shared(), (dynamic as usize, shared.end() as usize)]);
+        let mut block = Block::new(launch.kernel(), arguments.as_ptr(), now, launch.block, watch);
         let block = &raw mut block;
         let _active = Active::set(block);
         let [x, y, z] = launch.grid.map(u64::from);
-        for i in order(x * y * z, &mut self.random) {
+        let blocks = self.sample.map_or(x * y * z, |sample| sample.min(x * y * z));
+        for i in order(x * y * z, &mut self.random).take(blocks as usize) {
             running.poison();
             // SAFETY: as above.
             unsafe {
@@ -129,11 +147,33 @@ impl Machine {
                 return Err(DeviceError::Failed { what: launch.what(), why });
             }
         }
+        // SAFETY: as above; no thread runs any more.
+        self.watch = unsafe { (*block).watch() };
+        if let Some(recorder) = &mut self.watch.recorder {
+            self.traffic.extend(launch.traffic(recorder, (x * y * z) as f64 / blocks as f64));
+        }
         memory.verify().map_err(|why| DeviceError::Failed { what: launch.what(), why })
     }
 }
 
 impl Prepared {
+    /// What was recorded in some blocks, as one of `times` as many would have it.
+    fn traffic(&self, recorder: &mut Recorder, times: f64) -> Vec<Traffic> {
+        let (places, sites): (Vec<_>, Vec<_>) = recorder.end_launch().into_iter().unzip();
+        let lines = self.unit.lines(&places);
+        let all = sites.into_iter().zip(lines).map(|(site, lines)| Traffic {
+            kernel: self.kernel().name.clone(),
+            lines,
+            writes: site.writes,
+            shared: site.shared,
+            bytes: site.bytes,
+            requests: site.requests as f64 * times,
+            moved: site.moved as f64 * times,
+            least: site.least as f64 * times,
+        });
+        all.collect()
+    }
+
     fn what(&self) -> String {
         format!("kernel {}", self.kernel().name)
     }
@@ -141,6 +181,13 @@ impl Prepared {
 
 fn describe(launch: &Prepared, failure: Failure, place: &dyn Fn() -> String, memory: &Memory) -> DeviceError {
     match failure {
+        Failure::Race { race, at } => {
+            let line = |at: usize| launch.unit.lines(&[at]).swap_remove(0).into_iter().next();
+            let why = race.describe(at, line);
+            let address = memory.describe(race.address as u64);
+            let what = if address == "in no allocation" { String::from("shared memory") } else { address };
+            DeviceError::Failed { what: launch.what(), why: format!("{why}: {what}; {}", place()) }
+        }
         Failure::Misuse(why) => DeviceError::Failed { what: launch.what(), why },
         Failure::Fault(fault) => {
             let address = fault.address;

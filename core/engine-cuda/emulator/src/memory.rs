@@ -148,6 +148,11 @@ impl Memory {
         Err(format!("{bytes} bytes at {address:#x}: {}", self.describe(address)))
     }
 
+    /// Where allocations begin and end.
+    pub(crate) fn bounds(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.live.iter().map(|(&begin, allocation)| (begin as usize, begin as usize + allocation.bytes))
+    }
+
     /// Fails where something was written beside an allocation.
     pub(crate) fn verify(&self) -> Result<(), String> {
         self.live.iter().try_for_each(|(&address, allocation)| verify(address, allocation))

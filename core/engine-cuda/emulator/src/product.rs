@@ -166,6 +166,6 @@ unsafe fn write(data: *mut u8, element: Element, i: usize, x: f32) {
 }
 
 /// Ten bits of mantissa, to the nearest, ties away from zero.
-fn tf32(x: f32) -> f32 {
+pub fn tf32(x: f32) -> f32 {
     if x.is_finite() { f32::from_bits((x.to_bits() + 0x1000) & !0x1fff) } else { x }
 }

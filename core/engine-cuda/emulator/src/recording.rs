@@ -53,6 +53,7 @@ impl Recorded {
             let began = Instant::now();
             match step {
                 Step::Launch(launch) => state.machine.launch(launch, &state.memory)?,
+                _ if state.machine.sample.is_some() => {}
                 Step::Product(product) => product::run(product, &state.memory)
                     .map_err(|why| DeviceError::Lost { what: "a product".to_owned(), why })?,
                 &Step::Copy { from, to, bytes } => copy(&state.memory, from, to, bytes)

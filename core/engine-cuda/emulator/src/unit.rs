@@ -2,7 +2,8 @@
 
 use std::{
     ffi::{CStr, c_char, c_int, c_void},
-    path::Path,
+    path::{Path, PathBuf},
+    process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -39,11 +40,13 @@ pub(crate) struct Calls {
     pub(crate) meet: extern "C" fn(*mut Meeting),
     pub(crate) active: extern "C" fn() -> u32,
     pub(crate) fail: extern "C" fn(what: *const c_char, file: *const c_char, line: c_int),
+    pub(crate) access: extern "C" fn(address: *const c_void, bytes: u64, kind: u32, at: *const c_void),
 }
 
+/// A parameter as a kernel declares it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Declared {
+pub struct Declared {
     kind: u32,
     bytes: u32,
 }
@@ -79,6 +82,7 @@ pub(crate) struct Loaded {
     kernels: Vec<Kernel>,
     running: Mutex<()>,
     raw: *const RawUnit,
+    file: PathBuf,
     _library: Library,
 }
 
@@ -118,11 +122,43 @@ impl Loaded {
             let raw = &*raw;
             (0..raw.count as usize).map(|i| Kernel::read(&*raw.kernels.add(i))).collect()
         };
-        Ok(Loaded { kernels, running: Mutex::new(()), raw, _library: library })
+        Ok(Loaded { kernels, running: Mutex::new(()), raw, file: path.to_owned(), _library: library })
     }
 
     pub(crate) fn kernels(&self) -> &[Kernel] {
         &self.kernels
+    }
+
+    /// The lines of the unit that places in its code come from, where a program that knows is at hand: for each place from the innermost
+    /// function that was inlined there to the kernel.
+    pub(crate) fn lines(&self, places: &[usize]) -> Vec<Vec<String>> {
+        let base = self.base();
+        // A call's place is where it comes back to: the instruction before is the call.
+        let offsets = places.iter().map(|at| format!("{:#x}", at.saturating_sub(base + 1)));
+        let output = Command::new("addr2line").args(["-a", "-i", "-e"]).arg(&self.file).args(offsets).output();
+        let Ok(output) = output else { return vec![vec![]; places.len()] };
+        let mut lines: Vec<Vec<String>> = vec![];
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            match lines.last_mut() {
+                _ if line.starts_with("0x") => lines.push(vec![]),
+                Some(last) if !line.starts_with('?') => {
+                    let name = line.rsplit('/').next().and_then(|name| name.split_whitespace().next());
+                    last.extend(name.map(str::to_owned));
+                }
+                _ => {}
+            }
+        }
+        lines.resize(places.len(), vec![]);
+        lines
+    }
+
+    /// Where the library lies; 0 where the system does not tell.
+    fn base(&self) -> usize {
+        // SAFETY: plain data, for which zeros are allowed.
+        let mut found: libc::Dl_info = unsafe { std::mem::zeroed() };
+        // SAFETY: asks where a variable of the library lies, and writes to `found` alone.
+        unsafe { libc::dladdr(self.raw.cast(), &mut found) };
+        found.dli_fbase as usize
     }
 
     /// Waits until no other launch of this unit runs.
@@ -140,6 +176,11 @@ impl Loaded {
 impl Running<'_> {
     pub(crate) fn now(&self) -> *mut Now {
         self.raw.now
+    }
+
+    /// Where static shared memory begins and ends.
+    pub(crate) fn shared(&self) -> (usize, usize) {
+        (self.raw.shared as usize, self.raw.shared_end as usize)
     }
 
     /// Fills all static shared memory with bits that are a NaN.
@@ -161,6 +202,11 @@ impl Kernel {
         };
         let most_threads = (raw.most_threads > 0).then_some(raw.most_threads);
         Kernel { name, function: raw.function, call: raw.call, parameters, most_threads }
+    }
+
+    /// What it declares.
+    pub(crate) fn declared(&self) -> &[Declared] {
+        &self.parameters
     }
 
     /// What the kernel is called with, checked against what it declares.
@@ -194,6 +240,30 @@ impl Kernel {
     /// The arguments are this kernel's; its unit runs, with what `Now` and `Calls` need.
     pub(crate) unsafe fn call(&self, arguments: *const *mut c_void) {
         (self.call)(self.function, arguments);
+    }
+}
+
+impl Declared {
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
+    /// The parameter that has these bytes.
+    ///
+    /// # Panics
+    /// If they are fewer than [`Declared::bytes`].
+    pub fn parameter(&self, bytes: &[u8]) -> Parameter<u64> {
+        let four = || u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let eight = || u64::from_ne_bytes(std::array::from_fn(|i| bytes[i]));
+        match (self.kind, self.bytes) {
+            (POINTER, _) => Parameter::Pointer(eight(), 0),
+            (INTEGER, 4) => Parameter::U32(four()),
+            (INTEGER, _) => Parameter::U64(eight()),
+            (FLOAT, 4) => Parameter::F32(f32::from_bits(four())),
+            (FLOAT, _) => Parameter::F64(f64::from_bits(eight())),
+            _ => Parameter::Words(bytes.chunks(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use half::bf16;
 
 use crate::unit::Meeting;
 
+const SYNC: u32 = 0;
 const SHUFFLE: u32 = 1;
 const BALLOT: u32 = 2;
 const MMA: u32 = 3;
@@ -16,6 +17,8 @@ pub(crate) struct Warp {
     pub(crate) ready: u32,
     /// Lanes that wait for others of the warp, with what they bring.
     pub(crate) waiting: u32,
+    /// Lanes that have waited for each other by `__syncwarp`, which alone says something of memory; for whoever keeps account of that.
+    pub(crate) synchronised: Vec<u32>,
     meetings: [Option<Brought>; 32],
 }
 
@@ -101,6 +104,7 @@ impl Warp {
         }
         let Some((kind, line)) = kind else { return Ok(()) };
         match kind {
+            SYNC => self.synchronised.push(present),
             SHUFFLE => shuffle(&all),
             BALLOT => ballot(&all),
             MMA if present != u32::MAX => {

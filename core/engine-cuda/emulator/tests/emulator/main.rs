@@ -5,3 +5,4 @@ mod device;
 mod kernels;
 mod misuse;
 mod products;
+mod races;

@@ -73,7 +73,7 @@ fn a_matrix_product_without_all_lanes() {
 
 #[test]
 fn an_index_past_the_end_of_an_array() {
-    misuse("__shared__ float s[64]; s[i + 1] = i; y[i] = s[i];", "an index past the end of an array");
+    misuse("__shared__ float s[64]; s[i + 1] = i;", "an index past the end of an array");
     misuse("float s[4]; s[i & 3] = i; y[i] = s[i & 7];", "an index past the end of an array");
 }
 
@@ -139,30 +139,6 @@ fn a_released_allocation_is_out_of_reach() {
     device.release(y);
     let error = replay(&device, source, launch(1, 1, 0, vec![Pointer(y, 0)])).unwrap_err();
     assert!(error.to_string().contains("byte 0 of a released allocation of 12 bytes"), "{error}");
-}
-
-/// Without its barrier this kernel reads what other threads write: what it says depends on the order.
-#[test]
-fn a_missing_barrier_shows() {
-    let kernel = |barrier: &str| {
-        format!(
-            "extern \"C\" __global__ void run(float* y) {{ __shared__ float s[64]; int i = threadIdx.x; s[i] = i;
-             {barrier} y[i] = s[63 - i]; }}"
-        )
-    };
-    let wrong = |source: &str, seed: u64| {
-        let device = EmulatedDevice::new().seed(seed);
-        let y = device.allocate(256).unwrap();
-        replay(&device, source, launch(1, 64, 0, vec![Pointer(y, 0)])).unwrap();
-        download(&device, y, 64).iter().enumerate().filter(|(i, x)| **x != 63.0 - *i as f32).count()
-    };
-    for seed in 0..20 {
-        assert_eq!(wrong(&kernel("__syncthreads();"), seed), 0);
-        assert_ne!(wrong(&kernel(""), seed), 0);
-    }
-    // A barrier of the warp is none of the block; that shows where one warp runs ahead.
-    let shown = (0..20).filter(|&seed| wrong(&kernel("__syncwarp();"), seed) > 0).count();
-    assert!(shown >= 5, "{shown}");
 }
 
 #[test]
