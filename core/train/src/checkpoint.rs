@@ -47,6 +47,9 @@ pub enum CheckpointError {
     /// A safetensors file that is no checkpoint, or one whose content has changed since it was written.
     #[error("{} is not a checkpoint: {message}", path.display())]
     NotACheckpoint { path: PathBuf, message: String },
+    /// The engine does not give what its store names: the device that held it is gone.
+    #[error("nothing was saved: {name} cannot be read from the engine's store any more; the device is lost")]
+    Unreadable { name: String },
     /// A score that JSON cannot hold.
     #[error("progress cannot be saved: {0}")]
     Progress(String),
@@ -77,9 +80,16 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Copies a store.
-    pub fn of(store: &dyn Store, progress: Progress, metadata: Metadata) -> Checkpoint {
-        let tensors = store.names().into_iter().filter_map(|name| store.read(&name).map(|t| (name, t))).collect();
-        Checkpoint { progress, metadata, tensors }
+    ///
+    /// # Errors
+    /// [`CheckpointError::Unreadable`]: a checkpoint has everything that its store names.
+    pub fn of(store: &dyn Store, progress: Progress, metadata: Metadata) -> Result<Checkpoint, CheckpointError> {
+        let read = |name: String| match store.read(&name) {
+            Some(tensor) => Ok((name, tensor)),
+            None => Err(CheckpointError::Unreadable { name }),
+        };
+        let tensors = store.names().into_iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Checkpoint { progress, metadata, tensors })
     }
 
     /// Writes the checkpoint atomically. The same state gives the same bytes.
@@ -220,7 +230,7 @@ mod tests {
         store.write("optimiser.first_moment.w", &Tensor::f64([2], vec![0.1, 1e-300]));
         store.write("mean", &Tensor::f32([1], vec![5.0]));
         let metadata = [("config".to_owned(), "abc".to_owned()), ("version".to_owned(), "0.1".to_owned())];
-        Checkpoint::of(&store, progress(), metadata.into())
+        Checkpoint::of(&store, progress(), metadata.into()).expect("everything can be read")
     }
 
     proptest! {
@@ -258,6 +268,35 @@ mod tests {
                 prop_assert_eq!(read, saved);
             }
         }
+    }
+
+    /// A store whose device is lost still knows names: without their values there is nothing to save, and nothing that was saved before is
+    /// touched.
+    #[test]
+    fn what_cannot_be_read_is_not_left_out() {
+        struct Lost(MemoryStore);
+        impl Store for Lost {
+            fn names(&self) -> Vec<String> {
+                self.0.names()
+            }
+            fn read(&self, name: &str) -> Option<Tensor> {
+                self.0.read(name).filter(|_| name != "mean")
+            }
+            fn write(&mut self, name: &str, value: &Tensor) {
+                self.0.write(name, value);
+            }
+            fn as_any(&self) -> &dyn std::any::Any {
+                self
+            }
+            fn as_any_mut(&mut self) -> &mut dyn std::any::Any {
+                self
+            }
+        }
+        let mut store = Lost(MemoryStore::default());
+        checkpoint().tensors.iter().for_each(|(name, value)| store.write(name, value));
+        let error = Checkpoint::of(&store, progress(), Metadata::new()).unwrap_err();
+        assert!(matches!(&error, CheckpointError::Unreadable { name } if name == "mean"), "{error}");
+        assert!(error.to_string().starts_with("nothing was saved: mean cannot be read"), "{error}");
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn a_resumed_run_is_an_unbroken_one() {
     let EpochEnd::Stopped(at) = end else { panic!("it is stopped in its third step") };
     assert_eq!(at, Position { epoch: 0, step_in_epoch: 3, global_step: 3 });
     let progress = Progress { step_in_epoch: 3, global_step: 3, ..Progress::default() };
-    Checkpoint::of(broken.store.as_ref(), progress, Metadata::new()).save(&path).unwrap();
+    Checkpoint::of(broken.store.as_ref(), progress, Metadata::new()).unwrap().save(&path).unwrap();
     drop(broken);
 
     let mut resumed = start(1);

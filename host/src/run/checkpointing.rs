@@ -38,7 +38,7 @@ pub fn save(path: &Path, store: &dyn Store, seed: u64, state: &State) -> Result<
         data_order: serde_json::to_value(state.sums).map_err(|e| Failure::new(format!("cannot save: {e}")))?,
     };
     let metadata = BTreeMap::from([("fer_host".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
-    Ok(Checkpoint::of(store, progress, metadata).save(path)?)
+    Ok(Checkpoint::of(store, progress, metadata)?.save(path)?)
 }
 
 /// # Errors

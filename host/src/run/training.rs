@@ -275,7 +275,7 @@ impl Run<'_> {
             match end {
                 EpochEnd::Stopped(position) => {
                     state.position = position;
-                    save(&self.folder.last(), store, experiment.seed, state)?;
+                    self.save(&self.folder.last(), store, state)?;
                     if self.stop.load(Ordering::SeqCst) {
                         return Err(self.interrupted());
                     }
@@ -304,7 +304,7 @@ impl Run<'_> {
         let experiment = &self.session.resolved.experiment;
         let epoch = state.position.epoch;
         let Some(found) = self.measure(evaluator, store, true, epoch)? else {
-            save(&self.folder.last(), store, experiment.seed, state)?;
+            self.save(&self.folder.last(), store, state)?;
             return Err(self.interrupted());
         };
         let metrics = found.metrics;
@@ -328,9 +328,9 @@ impl Run<'_> {
         self.reporter.epoch(epoch, &sums, &metrics, verdict.improved, &line);
         state.position = Position { epoch: epoch + 1, step_in_epoch: 0, ..state.position };
         if verdict.improved {
-            save(&self.folder.best(), store, experiment.seed, state)?;
+            self.save(&self.folder.best(), store, state)?;
         }
-        save(&self.folder.last(), store, experiment.seed, state)?;
+        self.save(&self.folder.last(), store, state)?;
         Ok(verdict.stop)
     }
 
@@ -361,7 +361,8 @@ impl Run<'_> {
             },
             mean_of_batches: compat,
         };
-        evaluator.evaluate(store, name, images, &self.material.dataset.classes, &reading, &self.stop)
+        let found = evaluator.evaluate(store, name, images, &self.material.dataset.classes, &reading, &self.stop);
+        found.map_err(|failure| self.resumable(failure))
     }
 
     /// Reports the best epoch's weights on the test split, once.
@@ -394,6 +395,22 @@ impl Run<'_> {
         self.reporter.results(&results, self.folder)
     }
 
+    /// Says how to go on after what need not happen again.
+    fn resumable(&self, failure: Failure) -> Failure {
+        match self.folder.last().is_file() {
+            true => {
+                let root = self.folder.root.display();
+                failure.note(format!("the last checkpoint is kept: fer-host run --resume {root} goes on from it"))
+            }
+            false => failure,
+        }
+    }
+
+    /// Keeps the state; a checkpoint that cannot be written leaves the one before.
+    fn save(&self, path: &Path, store: &dyn Store, state: &State) -> Result<()> {
+        save(path, store, self.session.resolved.experiment.seed, state).map_err(|failure| self.resumable(failure))
+    }
+
     fn interrupted(&self) -> Failure {
         let mut failure = Failure::new("stopped; the step under way was finished and everything is saved")
             .help(format!("fer-host run --resume {}", self.folder.root.display()));
@@ -404,7 +421,7 @@ impl Run<'_> {
     /// Says which value was the first that was not finite, where that can be found out.
     fn diverged(&self, error: TrainError, watch: &Watch<'_>, step: &Step) -> Failure {
         let failure = Failure::new(error.to_string());
-        let TrainError::NotFinite { .. } = error else { return failure };
+        let TrainError::NotFinite { .. } = error else { return self.resumable(failure) };
         let failure = match watch.first_non_finite(self.engine, step.graphs()[0]) {
             Some(place) => failure.note(format!("the first value that is not finite: {place}")),
             None => failure,
