@@ -1,7 +1,7 @@
 //! A plan that runs: arguments are looked up, inputs uploaded, the recorded step replayed, outputs downloaded.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -65,6 +65,15 @@ struct Recorded {
     recording: Box<dyn Recording>,
 }
 
+/// Memory of an executable's own.
+struct Held {
+    /// By argument: what inputs are uploaded to.
+    inputs: Vec<Option<Memory>>,
+    constants: Vec<Memory>,
+    /// By buffer, where each has memory of its own.
+    separate: Vec<Option<Memory>>,
+}
+
 pub(crate) struct CudaExecutable {
     device: Arc<dyn Device>,
     arguments: Vec<(Argument, TensorType)>,
@@ -73,11 +82,9 @@ pub(crate) struct CudaExecutable {
     /// Places in the arena, by buffer; those that are elsewhere have none.
     offsets: Vec<Option<usize>>,
     arena_bytes: usize,
-    /// By argument: what inputs are uploaded to.
-    inputs: Vec<Option<Memory>>,
-    constants: Vec<Memory>,
-    /// By buffer, where each has memory of its own.
-    separate: Vec<Option<Memory>>,
+    separate: bool,
+    /// What it holds from its first step on.
+    held: OnceLock<Held>,
     recorded: Mutex<Option<Recorded>>,
     ahead: Mutex<Ahead>,
     arena: Arc<Mutex<Arena>>,
@@ -97,24 +104,7 @@ impl CudaExecutable {
         let plan = lower(&graph, options)?;
         check(checked, device, options, &graph)?;
         let (offsets, arena_bytes) = places(&plan);
-        let refuse = |error: DeviceError| refused(&error);
-        device.prepare(&plan.units).map_err(refuse)?;
-        let constants = plan.constants.iter().map(|numbers| {
-            let memory = Memory::new(device, numbers.len())?;
-            device.upload(memory.address, numbers)?;
-            Ok(memory)
-        });
-        let constants = constants.collect::<Result<Vec<Memory>, DeviceError>>().map_err(refuse)?;
-        let inputs = graph.arguments.iter().map(|argument| {
-            let ty = graph.ty(argument.value);
-            let bytes = ty.elements() * held(ty.dtype).bytes();
-            (argument.role == Role::Input).then(|| Memory::new(device, bytes)).transpose()
-        });
-        let inputs = inputs.collect::<Result<Vec<_>, DeviceError>>().map_err(refuse)?;
-        let alone = |buffer: &crate::plan::Buffer| {
-            (options.separate && buffer.home == Home::Arena).then(|| Memory::new(device, buffer.bytes())).transpose()
-        };
-        let separate = plan.buffers.iter().map(alone).collect::<Result<Vec<_>, _>>().map_err(refuse)?;
+        device.prepare(&plan.units).map_err(|error| refused(&error))?;
         Ok(CudaExecutable {
             device: device.clone(),
             arguments: graph.arguments.iter().map(|a| (a.clone(), graph.ty(a.value).clone())).collect(),
@@ -122,22 +112,50 @@ impl CudaExecutable {
             plan,
             offsets,
             arena_bytes: if options.separate { 0 } else { arena_bytes },
-            inputs,
-            constants,
-            separate,
+            separate: options.separate,
+            held: OnceLock::new(),
             recorded: Mutex::default(),
             ahead: Mutex::default(),
             arena,
         })
     }
 
+    /// Bytes that an argument takes where it is an input.
+    fn input_bytes((argument, ty): &(Argument, TensorType)) -> Option<usize> {
+        (argument.role == Role::Input).then(|| ty.elements() * held(ty.dtype).bytes())
+    }
+
+    /// What it holds; got at the first step, when the store is known, so that all memory that a step needs is asked for in one place.
+    fn held(&self, store: &CudaStore) -> Result<&Held> {
+        if let Some(held) = self.held.get() {
+            return Ok(held);
+        }
+        let got = self.hold().map_err(|error| self.does_not_fit(&error, store))?;
+        Ok(self.held.get_or_init(|| got))
+    }
+
+    fn hold(&self) -> Result<Held, DeviceError> {
+        let memory = |bytes: Option<usize>| bytes.map(|bytes| Memory::new(&self.device, bytes)).transpose();
+        let constants = self.plan.constants.iter().map(|numbers| {
+            let memory = Memory::new(&self.device, numbers.len())?;
+            self.device.upload(memory.address, numbers)?;
+            Ok(memory)
+        });
+        let constants = constants.collect::<Result<_, DeviceError>>()?;
+        let inputs =
+            self.arguments.iter().map(|argument| memory(Self::input_bytes(argument))).collect::<Result<_, _>>()?;
+        let alone = |b: &crate::plan::Buffer| (self.separate && b.home == Home::Arena).then(|| b.bytes());
+        let separate = self.plan.buffers.iter().map(|b| memory(alone(b))).collect::<Result<_, _>>()?;
+        Ok(Held { inputs, constants, separate })
+    }
+
     /// Where every buffer stands.
-    fn addresses(&self, arena: Address, arguments: &[Address]) -> Vec<Address> {
-        let places = self.plan.buffers.iter().zip(&self.offsets).zip(&self.separate);
+    fn addresses(&self, held: &Held, arena: Address, arguments: &[Address]) -> Vec<Address> {
+        let places = self.plan.buffers.iter().zip(&self.offsets).zip(&held.separate);
         places
             .map(|((buffer, offset), separate)| match (buffer.home, separate) {
                 (Home::Argument(i), _) => arguments[i],
-                (Home::Constant(i), _) => self.constants[i].address,
+                (Home::Constant(i), _) => held.constants[i].address,
                 (Home::Arena, Some(own)) => own.address,
                 // Never touched where there is no offset: no step names it.
                 (Home::Arena, None) => arena + offset.unwrap_or(0) as u64,
@@ -145,28 +163,33 @@ impl CudaExecutable {
             .collect()
     }
 
-    /// Why the arena cannot be had: what the plan needs where, and what would fit.
+    /// Why memory cannot be had: what the plan needs where, and what would fit.
     fn does_not_fit(&self, error: &DeviceError, store: &CudaStore) -> EngineError {
         let &DeviceError::OutOfMemory { free, total, .. } = error else { return refused(error) };
+        // What was got on the way to the error has been given back.
+        let free = self.device.memory().map_or(free, |memory| memory.free);
         let images = |(argument, ty): &(Argument, TensorType)| {
             (argument.role == Role::Input && ty.rank() > 1).then(|| ty.shape[0])
         };
         let batch = self.arguments.iter().find_map(images).unwrap_or(1).max(1);
-        let stored = self.arguments.iter().filter(|(argument, _)| argument.role != Role::Input);
-        let mut peak = Peak::of(&self.plan, batch, &stored.map(|(_, ty)| ty.elements()).collect());
+        let stored = || self.arguments.iter().filter(|(argument, _)| argument.role != Role::Input).map(|(_, ty)| ty);
+        let mut peak = Peak::of(&self.plan, batch, &stored().map(TensorType::elements).collect());
         // What is lost between buffers is lost for any batch.
         let most = peak.moments.iter().map(|m| m.0 + m.1).max().unwrap_or(0);
         peak.moments.iter_mut().for_each(|m| m.0 += self.arena_bytes.saturating_sub(most));
-        let given: usize = self.inputs.iter().flatten().map(|m| m.bytes).sum();
-        let held: usize = self.constants.iter().map(|m| m.bytes).sum();
+        let given: usize = self.arguments.iter().filter_map(Self::input_bytes).sum();
+        let constants: usize = self.plan.constants.iter().map(Vec::len).sum();
+        // Of the store there may be only what did fit.
+        let entries = stored().map(|ty| ty.elements() * held(ty.dtype).bytes()).sum::<usize>().max(store.bytes());
+        let own = if self.held.get().is_some() { constants + given } else { 0 };
         let need = Need {
             by_scope: &peak.by_scope,
-            fixed: store.bytes() + held,
+            fixed: entries + constants,
             per_image: given.div_ceil(batch),
             moments: &peak.moments,
             batch,
             // What the plan has got so far counts as free to it.
-            free: free + store.bytes() + held + given,
+            free: free + store.bytes() + own,
             total,
         };
         EngineError::Device(out_of_memory(&need))
@@ -194,15 +217,16 @@ impl CudaExecutable {
             return Err(EngineError::Unsupported("this store belongs to another engine, not to cuda".to_owned()));
         };
         if let Some(error) = store.failure() {
-            return Err(refused(&error));
+            return Err(self.does_not_fit(&error, store));
         }
         // Everything that can be wrong is seen before anything is uploaded.
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         let waits = ahead.take(how.shared());
         // What waits has been looked at.
         let numbers = if waits { vec![None; self.arguments.len()] } else { self.numbers(inputs)? };
+        let held = self.held(store)?;
         let mut arguments = vec![];
-        for ((argument, ty), input) in self.arguments.iter().zip(&self.inputs) {
+        for ((argument, ty), input) in self.arguments.iter().zip(&held.inputs) {
             arguments.push(match input {
                 Some(memory) => memory.address,
                 None => store.place(&argument.name, ty)?,
@@ -211,8 +235,8 @@ impl CudaExecutable {
         let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
         let refuse = |error: DeviceError| refused(&error);
         let block = arena.at_least(&self.device, self.arena_bytes).map_err(|error| self.does_not_fit(&error, store))?;
-        let addresses = self.addresses(block, &arguments);
-        for (i, memory) in self.inputs.iter().enumerate() {
+        let addresses = self.addresses(held, block, &arguments);
+        for (i, memory) in held.inputs.iter().enumerate() {
             match (memory, &numbers[i], ahead.place(i)) {
                 (Some(memory), Some(numbers), _) => self.device.upload(memory.address, numbers),
                 (Some(memory), None, Some(from)) => self.device.fetch(from, memory.address, memory.bytes),
