@@ -8,6 +8,8 @@ mod bad_config;
 mod bad_data;
 mod bad_files;
 mod bad_luck;
+#[cfg(target_os = "linux")]
+mod card;
 mod check;
 mod devices;
 mod evaluation;

@@ -96,8 +96,14 @@ fn key(unit: &Unit) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Names the folder in which libraries are kept, for a program that is no test.
+const FOLDER_VARIABLE: &str = "FER_EMULATOR_FOLDER";
+
 /// Where libraries are kept: beside the test that runs, in cargo's target folder.
 fn folder() -> PathBuf {
+    if let Some(folder) = env::var_os(FOLDER_VARIABLE) {
+        return folder.into();
+    }
     let name = "cuda-emulator";
     let program = env::current_exe().unwrap_or_default();
     let profile = program.ancestors().skip(1).find(|path| path.ends_with("deps") || path.ends_with("examples"));

@@ -265,7 +265,7 @@ fn a_kernel_that_leaves_its_memory_loses_the_card() {
 fn large_memory_goes_both_ways() {
     with_card("large_memory_goes_both_ways", &["seed=1", "seed=2,pinned=0"], || {
         let device = open(None);
-        let bytes: Vec<u8> = (0..40_000_003u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..40_000_003u32).map(|i| (i * 7 / 8) as u8).collect();
         let (a, b) = (device.allocate(bytes.len()).unwrap(), device.allocate(bytes.len()).unwrap());
         device.upload(a, &bytes).unwrap();
         device.fetch(a, b, bytes.len()).unwrap();
