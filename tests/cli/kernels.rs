@@ -14,13 +14,13 @@ use fer_graph::Graph;
 use crate::{host::Host, own_ops::brier};
 
 /// A shipped experiment, by its file, and what is set besides.
-type Experiment = (&'static str, &'static str);
+pub type Experiment = (&'static str, &'static str);
 
 /// The whole way: enlarged, aligned, learned downscaling.
 const ALIGNED: &str = r#"--set model.resizers=[(plugin:"sr",scale:8),(plugin:"stn"),(plugin:"ltr",scale:0.584)]"#;
 
 /// Experiments that between them have every backbone and resizer, and in which precision a card's compiler is shown their kernels.
-const EXPERIMENTS: [(Experiment, Option<Precision>); 6] = [
+pub const EXPERIMENTS: [(Experiment, Option<Precision>); 6] = [
     (("table1/swin_proposed", ""), Some(Precision::Bf16)),
     (("table1/vit_proposed", ""), Some(Precision::Bf16)),
     (("table1/convit_vanilla", ""), Some(Precision::F32)),
@@ -30,7 +30,7 @@ const EXPERIMENTS: [(Experiment, Option<Precision>); 6] = [
 ];
 
 /// An experiment's training step; of several micro-batches, what is done for each.
-fn step((config, set): Experiment, micro_batches: usize) -> Graph {
+pub fn step((config, set): Experiment, micro_batches: usize) -> Graph {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../configs/{config}.ron"));
     let of = format!("{} --data builtin --set accumulate={micro_batches} {set}", path.display());
     let ask = format!("graph {of} --stage step --format text --full --batch 2");

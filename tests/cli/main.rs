@@ -25,6 +25,8 @@ mod refused_resume;
 mod resume;
 mod run_folder;
 mod shipped;
+#[cfg(target_os = "linux")]
+mod traffic;
 mod trust;
 mod weights;
 

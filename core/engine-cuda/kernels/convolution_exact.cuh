@@ -82,15 +82,16 @@ __device__ __forceinline__ void conv_kernel_grad_exact(const X* x, const G* g, c
     EXTERN_SHARED(Four, memory);
     float* staging = (float*)memory;
     const int kept = s.in_channels * s.taps;
-    const int wide = out_threads * 4;
+    // Points lie four numbers further apart than they need, so that a warp that writes one channel of many points reaches all banks.
+    const int wide = out_threads * 4, line = wide + 4;
     const int out_blocks = (s.out_channels + wide - 1) / wide;
     const int group = blockIdx.z, first_out = blockIdx.y % out_blocks * wide;
     const int first_kept = blockIdx.y / out_blocks * tap_threads * 4;
     const int first_channel = first_kept / s.taps;
     const int count = min(s.chunk, s.in_channels - first_channel);
     float* patch = staging;                           // [chunk, plane]
-    float* cotangent = patch + s.chunk * s.plane;         // [points, wide]
-    int* cells = (int*)(cotangent + points * wide);       // [points]
+    float* cotangent = patch + s.chunk * s.plane;         // [points, line]
+    int* cells = (int*)(cotangent + points * line);       // [points]
     const int own_kept = threadIdx.x % tap_threads;
     const int own_out = threadIdx.x / tap_threads % out_threads;
     const int share = threadIdx.x / (tap_threads * out_threads), shares = EXACT_THREADS / (tap_threads * out_threads);
@@ -114,15 +115,20 @@ __device__ __forceinline__ void conv_kernel_grad_exact(const X* x, const G* g, c
             cells[i] = p.there ? cell_of(s, p) : -1;
             u64 channel = ((u64)(t.image + p.image) * s.groups + group) * s.out_channels + first_out;
             const G* seen = g + channel * area + stored_at(s, t, p);
-            for (int o = 0; o < wide; ++o) {
-                cotangent[i * wide + o] = p.there && first_out + o < s.out_channels ? widen(seen[o * area]) : 0.0f;
+            for (int o = 0; o < wide; o += 4) {
+                Four four;
+#pragma unroll
+                for (int j = 0; j < 4; ++j) {
+                    four.x[j] = p.there && first_out + o + j < s.out_channels ? widen(seen[(o + j) * area]) : 0.0f;
+                }
+                store4(cotangent + i * line + o, four);
             }
         }
         __syncthreads();
         for (int i = share; i < points; i += shares) {
             int cell = cells[i];
             if (cell < 0) continue;
-            Four of = load4(cotangent + i * wide + own_out * 4);
+            Four of = load4(cotangent + i * line + own_out * 4);
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
                 float v = patch[at[j] + cell];

@@ -219,6 +219,13 @@ __device__ __forceinline__ void convert_sums(const u64* sums, const u32* largest
         convert_sums<D, I>(sums, largest, dx, count, area, room);                                                               \
     }
 
+// Makes NaN of a number, whatever it is and whoever does the same.
+__device__ __forceinline__ void spoil(float* p) { atomicOr((u32*)p, 0x7fc00000u); }
+__device__ __forceinline__ void spoil(bf16* p) {
+    u64 at = (u64)p;
+    atomicOr((u32*)(at & ~(u64)3), at & 2 ? 0x7fc00000u : 0x7fc0u);
+}
+
 // NaN for every pixel beside a point whose cotangent is not finite: even a weight of 0 makes NaN of that.
 template <class P, class G, class D, class I>
 __device__ __forceinline__ void spoil_samples(const P* grid, const G* g, const u32* largest, D* dx, u64 count, const Sampled& s) {
@@ -232,7 +239,7 @@ __device__ __forceinline__ void spoil_samples(const P* grid, const G* g, const u
     for (int channel = 0; channel < s.channels; ++channel, given += s.points, to += area) {
         if (!wild(widen(*given))) continue;
 #pragma unroll
-        for (int k = 0; k < 4; ++k) to[c.at[k]] = narrow<D>(__uint_as_float(0x7fc00000u));
+        for (int k = 0; k < 4; ++k) spoil(to + c.at[k]);
     }
 }
 

@@ -35,8 +35,9 @@ const FLAGS: [&str; 9] = [
     "-fwrapv",
 ];
 /// Nothing of what `-fsanitize=thread` calls is the compiler's here: the header has it.
-const COMPILE: [&str; 7] = [
+const COMPILE: [&str; 8] = [
     "-O1",
+    "-fno-tree-sra",
     "-gdwarf-4",
     "-g1",
     "-fsanitize=bounds,alignment",

@@ -79,6 +79,8 @@ pub(crate) struct Machine {
     /// Runs so many blocks of each launch, and records how they reach memory.
     pub(crate) sample: Option<u64>,
     pub(crate) traffic: Vec<Traffic>,
+    /// The place of the command that runs.
+    pub(crate) command: usize,
 }
 
 impl Machine {
@@ -91,6 +93,7 @@ impl Machine {
             watch: Watch::default(),
             sample: None,
             traffic: vec![],
+            command: 0,
         }
     }
 
@@ -150,7 +153,7 @@ impl Machine {
         // SAFETY: as above; no thread runs any more.
         self.watch = unsafe { (*block).watch() };
         if let Some(recorder) = &mut self.watch.recorder {
-            self.traffic.extend(launch.traffic(recorder, (x * y * z) as f64 / blocks as f64));
+            self.traffic.extend(launch.traffic(recorder, self.command, (x * y * z) as f64 / blocks as f64));
         }
         memory.verify().map_err(|why| DeviceError::Failed { what: launch.what(), why })
     }
@@ -158,10 +161,11 @@ impl Machine {
 
 impl Prepared {
     /// What was recorded in some blocks, as one of `times` as many would have it.
-    fn traffic(&self, recorder: &mut Recorder, times: f64) -> Vec<Traffic> {
+    fn traffic(&self, recorder: &mut Recorder, launch: usize, times: f64) -> Vec<Traffic> {
         let (places, sites): (Vec<_>, Vec<_>) = recorder.end_launch().into_iter().unzip();
         let lines = self.unit.lines(&places);
         let all = sites.into_iter().zip(lines).map(|(site, lines)| Traffic {
+            launch,
             kernel: self.kernel().name.clone(),
             lines,
             writes: site.writes,

@@ -51,6 +51,7 @@ impl Recorded {
     fn run(&self, state: &mut State, see: See<'_>) -> Result<()> {
         for (i, step) in self.steps.iter().enumerate() {
             let began = Instant::now();
+            state.machine.command = i;
             match step {
                 Step::Launch(launch) => state.machine.launch(launch, &state.memory)?,
                 _ if state.machine.sample.is_some() => {}

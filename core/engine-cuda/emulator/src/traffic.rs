@@ -10,6 +10,8 @@ use crate::watch::Kind;
 /// A place in a kernel that reads or writes memory, and what a launch did there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Traffic {
+    /// The command that launched it, by its place in the recording.
+    pub launch: usize,
     pub kernel: String,
     /// Lines of the unit, from the innermost function that was inlined there to the kernel; empty where nothing knows them.
     pub lines: Vec<String>,

@@ -97,7 +97,9 @@ impl Lowering<'_> {
         let wide = out_threads * OWN;
         let mut tap_threads = kept.div_ceil(OWN).next_power_of_two().min(THREADS / out_threads);
         let points = if wide > 16 { 128 } else { 256 };
-        let most = (MOST_SHARED / 4 - points * (wide + 1)).min(6 << 10);
+        // Numbers that a point has in shared memory: see the kernel.
+        let line = wide + 4 + 1;
+        let most = (MOST_SHARED / 4 - points * line).min(6 << 10);
         let Some(tile) = Tile::best(gather.images, &gather.axes, points, most.saturating_sub(3), 0.5, false) else {
             return false;
         };
@@ -107,7 +109,7 @@ impl Lowering<'_> {
         let shared = loop {
             // Channels that a run of taps may touch.
             gather.chunk = ((tap_threads * OWN + taps - 2) / taps + 1).min(gather.in_channels);
-            let shared = ((gather.chunk * gather.plane + points * (wide + 1)) * 4).max(OWN * OWN * THREADS * 4);
+            let shared = ((gather.chunk * gather.plane + points * line) * 4).max(OWN * OWN * THREADS * 4);
             if shared <= SHARED || tap_threads == 1 {
                 break shared;
             }
