@@ -1,10 +1,14 @@
-//! Writes the kernel of an elementwise program: loads, operations on registers, stores, one thread for one or four elements.
+//! Writes the kernel of an elementwise program: loads, operations on registers, stores, one thread for one or four elements, or a block
+//! for a tile of them.
+
+mod tile;
 
 use std::{fmt, fmt::Write, sync::Arc};
 
 use fer_graph::DType;
 use fer_plan::{Starts, View};
 
+use self::tile::Tile;
 use crate::{Element, plan::BufferId};
 
 /// What a register holds.
@@ -260,9 +264,13 @@ impl Program {
         let sides = || self.inputs.iter().chain(&self.outputs);
         let by_four = self.elements.is_multiple_of(4)
             && sides().all(|s| s.index.by_four() && !matches!(s.element, Element::I32 | Element::U8));
-        let lanes = if by_four { 4 } else { 1 };
         let wide = self.elements >= 1 << 31;
-        let threads = self.elements / lanes;
+        // The first input that stands transposed decides; others that stand the same way come in with it.
+        let floats = |side: &&Side| side.register.ty == Type::Float;
+        let tile =
+            if by_four { None } else { self.inputs.iter().filter(floats).find_map(|side| Tile::of(&side.index)) };
+        let is_staged = |side: &Side| tile.is_some() && floats(&side) && Tile::of(&side.index) == tile;
+        let threads = tile.as_ref().map_or(self.elements / if by_four { 4 } else { 1 }, Tile::threads);
         let (mut head, mut loads, mut stores, mut tables) = (vec![], String::new(), String::new(), 0);
         for (i, side) in self.inputs.iter().enumerate() {
             head.push(format!("const {}* a{i}", side.element.c()));
@@ -272,9 +280,15 @@ impl Program {
             tables += usize::from(matches!(side.index, Index::Table { .. }));
             name
         };
+        let mut staged = vec![];
         for (i, side) in self.inputs.iter().enumerate() {
             let place = side.index.place(&table(side), wide);
             let ty = side.register.ty.c();
+            if is_staged(side) {
+                staged.push((i, format!("fetch(a{i}[{place}])")));
+                let _ = writeln!(loads, "    {ty} v{i} = {};", Tile::staged(i));
+                continue;
+            }
             let _ = match (by_four, side.index.repeats()) {
                 (true, false) => writeln!(loads, "    {ty} v{i}[4];\n    fetch4(v{i}, a{i} + ({place}));"),
                 (true, true) => writeln!(loads, "    {ty} v{i} = fetch(a{i}[{place}]);"),
@@ -294,10 +308,13 @@ impl Program {
         head.extend(self.holds().then(|| "const int* stopped".to_owned()));
         let count = if wide { "u64" } else { "u32" };
         let mut text = format!("({}) {{\n", head.join(", "));
-        let _ = writeln!(text, "    {count} at = ({count})blockIdx.x * 256 + threadIdx.x;");
-        let _ = writeln!(text, "    if (at >= {threads}u{}) return;", if wide { "ll" } else { "" });
-        if by_four {
-            text.push_str("    at *= 4;\n");
+        match &tile {
+            Some(tile) => text += &(tile.head(count) + &tile.load(count, &staged) + &tile.each(count)),
+            None => {
+                let _ = writeln!(text, "    {count} at = ({count})blockIdx.x * 256 + threadIdx.x;");
+                let _ = writeln!(text, "    if (at >= {threads}u{}) return;", if wide { "ll" } else { "" });
+                text.push_str(if by_four { "    at *= 4;\n" } else { "" });
+            }
         }
         text.push_str(&loads);
         let indent = if by_four { "        " } else { "    " };
@@ -321,7 +338,7 @@ impl Program {
             text.push_str("    }\n");
         }
         text.push_str(&stores);
-        text.push_str("}\n");
+        text.push_str(if tile.is_some() { "    }\n}\n" } else { "}\n" });
         let name: Arc<str> = format!("elementwise_{:016x}", hash(&text)).into();
         let text = format!("extern \"C\" __global__ void __launch_bounds__(256) {name}{text}");
         Written { name, text, threads }
