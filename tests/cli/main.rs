@@ -11,6 +11,7 @@ mod bad_luck;
 mod check;
 mod devices;
 mod evaluation;
+mod export;
 mod host;
 mod kernels;
 mod micro;
