@@ -43,10 +43,14 @@ done
 host=$1/fer-host
 minutes=$3
 [ -x "$host" ] || usage "there is no program $host: PREBUILT is to hold fer-host and the plugins' libraries"
-[[ $minutes =~ ^[0-9]+$ && $minutes -ge 1 ]] || usage "MINUTES is $minutes: a whole number of 1 or more is needed"
+[[ $minutes =~ ^[1-9][0-9]*$ ]] || usage "MINUTES is $minutes: a whole number of 1 or more is needed"
 mkdir -p "$2" || exit 2
 out=$(cd "$2" && pwd)
 host=$(cd "$(dirname "$host")" && pwd)/fer-host
+# The program looks for NVIDIA's libraries in the active environment; PyTorch brings them into its own.
+if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && prefix=$("$python" -c 'import sys; print(sys.prefix)' 2>/dev/null); then
+  export VIRTUAL_ENV=$prefix
+fi
 : >"$out/summary.txt"
 failures=0
 

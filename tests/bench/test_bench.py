@@ -11,6 +11,7 @@ import unittest
 
 import compare
 from experiments import CARD_PRECISIONS, CARD_ROWS, Row, braces, rows
+from losses import judge, write_curve
 from processes import Clock, Failed, OutOfTime, answer_of, output_of
 from table import CARD_COLUMNS, COLUMNS, table
 
@@ -180,6 +181,36 @@ class Results(unittest.TestCase):
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
             given = ["--engine", "cuda", "--rows", "vit_s/full/*/bf16", "--out", str(path), "--continue"]
             self.assertEqual([row.phase for row in compare.arguments(given).rows], ["infer"])
+
+
+class Losses(unittest.TestCase):
+    # PyTorch is further from the truth in every step, at last by 1 %.
+    TRUTH = [2.0, 1.0, 1.0]
+    PYTORCH = [2.000002, 1.001, 1.01]
+
+    def judged(self, ours, tolerance=1e-5):
+        return judge(list(zip(ours, [*self.PYTORCH, 0.5])), self.TRUTH, tolerance)
+
+    def test_as_near_to_the_truth_as_the_others_are(self):
+        found = self.judged([2.00001, 0.999, 1.02, 0.6])
+        self.assertTrue(found["within"])
+        self.assertEqual((found["steps"], found["first_steps"]), (4, 3))
+        self.assertAlmostEqual(found["largest_distance_from_f64"]["fer_host"], 0.02)
+        self.assertAlmostEqual(found["largest_distance_from_f64"]["pytorch"], 0.01)
+        self.assertAlmostEqual(found["largest_difference"]["first_steps"], 0.01 / 1.01)
+        self.assertAlmostEqual(found["largest_difference"]["all_steps"], 0.2, msg="which is not held to anything")
+
+    def test_further_from_it_than_the_others_have_been_so_far(self):
+        for ours in ([2.0001, 1.0, 1.0, 0.5], [2.0, 1.004, 1.0, 0.5], [2.0, 1.0, 0.96, 0.5]):
+            self.assertFalse(self.judged(ours)["within"], ours)
+            self.assertTrue(self.judged(ours, tolerance=0.05)["within"], ours)
+
+    def test_are_written_side_by_side(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "curve.csv"
+            write_curve(path, [(1.5, 1.0), (0.25, 0.5)], [1.25])
+            lines = ["step,fer_host,pytorch,difference,pytorch_f64", "1,1.5,1,5.000e-01,1.25", "2,0.25,0.5,5.000e-01,"]
+            self.assertEqual(path.read_text().splitlines(), lines)
 
 
 class Files(unittest.TestCase):
