@@ -1,4 +1,4 @@
-"""The experiment in PyTorch: what tests/bench/pytorch.py measures beside `fer-host`.
+"""The experiment in PyTorch: what tests/bench/pytorch.py measures beside `fer-host`, and tests/bench/curve.py trains beside it.
 
 The definitions are those that tests/golden holds the program's numbers to, written here for speed: in place where PyTorch can.
 """
@@ -109,7 +109,7 @@ class Full(nn.Module):
 
     side = 384
 
-    def __init__(self, name, drop_path=None):
+    def __init__(self, name, drop_path=None, dropout=0.5):
         super().__init__()
         self.resizers = nn.Sequential(SpatialTransformer(self.side), LearnedResizer(scale=0.584))
         self.backbone = backbone(name, 0, drop_path)
@@ -117,7 +117,7 @@ class Full(nn.Module):
             nn.Linear(self.backbone.num_features, 512),
             nn.BatchNorm1d(512),
             nn.ReLU(inplace=True),
-            nn.Dropout(0.5),
+            nn.Dropout(dropout),
             nn.Linear(512, CLASSES),
         )
         # The speed does not depend on the values of the prior.

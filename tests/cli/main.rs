@@ -13,6 +13,7 @@ mod card;
 mod check;
 mod devices;
 mod evaluation;
+mod export;
 mod host;
 mod kernels;
 mod micro;

@@ -36,7 +36,7 @@ pub use kernels::Family;
 use crate::{
     device::{Device, Unit},
     executable::{Arena, CudaExecutable},
-    store::CudaStore,
+    store::{CudaStore, refused},
 };
 
 /// What is computed in.
@@ -151,6 +151,11 @@ impl Engine for CudaEngine {
 
     fn device(&self) -> String {
         self.device.info().name.clone()
+    }
+
+    fn device_memory(&self) -> Result<Option<u64>> {
+        let memory = self.device.memory().map_err(|error| refused(&error))?;
+        Ok(Some(memory.total.saturating_sub(memory.free) as u64))
     }
 
     fn supports(&self, graph: &Graph, node: &Node) -> bool {

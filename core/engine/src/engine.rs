@@ -79,6 +79,15 @@ pub trait Engine: Send + Sync {
         "any".to_owned()
     }
 
+    /// Bytes of the device's memory that are in use at this moment, by whatever program; `None` where the engine computes in the
+    /// host's.
+    ///
+    /// # Errors
+    /// [`EngineError::Device`] from a device that does not answer any more.
+    fn device_memory(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Whether a composite or adjoint node is taken whole; primitives always are.
     fn supports(&self, graph: &Graph, node: &Node) -> bool;
 

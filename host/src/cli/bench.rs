@@ -22,9 +22,15 @@ pub struct Arguments {
     /// Images in a step; the config's batch when absent
     #[arg(long)]
     batch: Option<usize>,
-    /// Steps that count, after the first
+    /// Steps that count, or blocks of them, after those that warm up
     #[arg(long, default_value_t = 5)]
     steps: usize,
+    /// Steps that are timed together
+    #[arg(long, default_value_t = 1)]
+    block: usize,
+    /// Steps before those that count
+    #[arg(long, default_value_t = 1)]
+    warm_up: usize,
     #[arg(long, value_enum, default_value = "train")]
     phase: Phase,
     #[arg(long)]
@@ -47,15 +53,11 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<()> {
     let executable = engine.compile(&graph)?;
     let mut store = engine.store();
     initialise(&graph, session.resolved.experiment.seed, store.as_mut())?;
-    let start_seconds = started.elapsed().as_secs_f64();
-    let steps = 1 + arguments.steps.max(1);
-    let mut seconds = time(executable.as_ref(), store.as_mut(), steps, |step| feeds(&graph, step))?;
-    let first = seconds.remove(0);
-    let mut speeds: Vec<f64> = seconds.iter().map(|s| batch as f64 / s).collect();
-    speeds.sort_by(f64::total_cmp);
-    let median = (speeds[(speeds.len() - 1) / 2] + speeds[speeds.len() / 2]) / 2.0;
-    let (min, max) = (speeds[0], speeds[speeds.len() - 1]);
-    let memory = peak_memory();
+    let (warm_up, block) = (arguments.warm_up.max(1), arguments.block.max(1));
+    let steps = warm_up + arguments.steps.max(1) * block;
+    let marks = time(executable.as_ref(), store.as_mut(), steps, |step| feeds(&graph, step))?;
+    let times = Times::of(started, &marks, warm_up, block, batch);
+    let (memory, device_memory) = (peak_memory(), engine.device_memory()?);
     let phase = format!("{:?}", arguments.phase).to_lowercase();
     if arguments.json {
         return print_json(&json!({
@@ -64,41 +66,106 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<()> {
             "precision": engine.precision_name(),
             "phase": phase,
             "batch": batch,
-            "steps": speeds.len(),
-            "images_per_second": { "median": median, "min": min, "max": max },
-            "first_step_seconds": first,
-            "start_seconds": start_seconds,
+            "steps": times.speeds.len(),
+            "block": block,
+            "warm_up": warm_up,
+            "images_per_second": { "median": times.median(), "min": times.min(), "max": times.max() },
+            "first_step_seconds": times.first,
+            "start_seconds": times.start,
+            "tenth_step_seconds": times.tenth,
             "peak_memory_bytes": memory,
+            "device_memory_bytes": device_memory,
         }));
     }
+    let counted = match block {
+        1 => format!("{} steps", times.speeds.len()),
+        _ => format!("{} times {block} steps", times.speeds.len()),
+    };
+    let tenth = times.tenth.map_or_else(String::new, |s| format!(", to the end of the tenth {s:.2} s"));
+    let in_use = device_memory.map_or_else(String::new, |b| format!(", in use on the device {}", binary(b as f64)));
     print(&format!(
-        "{} {phase}, batch {batch}, {} {}: {median:.2} images/s ({min:.2} to {max:.2} over {} steps)\n\
-         first step {first:.2} s, from start to it {start_seconds:.2} s, peak memory {}",
+        "{} {phase}, batch {batch}, {} {}: {:.2} images/s ({:.2} to {:.2} over {counted})\n\
+         first step {:.2} s, from start to it {:.2} s{tenth}, peak memory {}{in_use}",
         session.resolved.experiment.name,
         engine.name(),
         engine.precision_name(),
-        speeds.len(),
+        times.median(),
+        times.min(),
+        times.max(),
+        times.first,
+        times.start,
         memory.map_or("unknown".into(), |b| binary(b as f64)),
     ))
 }
 
-/// Seconds of each step, whose inputs are made before it, and brought in while the step before runs, as in training.
+/// What was measured, in seconds and images a second.
+#[derive(Clone, Debug, PartialEq)]
+struct Times {
+    /// From the start of the program to that of the first step.
+    start: f64,
+    /// The first step's own.
+    first: f64,
+    /// From the start of the program to the end of the tenth step, if there were so many.
+    tenth: Option<f64>,
+    /// Images a second of every block that counts, the slowest first.
+    speeds: Vec<f64>,
+}
+
+impl Times {
+    /// Of when the first step began, and when each was done; the steps after the warm-up are whole blocks.
+    fn of(started: Instant, marks: &[Instant], warm_up: usize, block: usize, batch: usize) -> Times {
+        let between = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64();
+        let ends: Vec<Instant> = marks[warm_up..].iter().copied().step_by(block).collect();
+        let mut speeds: Vec<f64> =
+            ends.windows(2).map(|ends| (batch * block) as f64 / between(ends[0], ends[1])).collect();
+        speeds.sort_by(f64::total_cmp);
+        Times {
+            start: between(started, marks[0]),
+            first: between(marks[0], marks[1]),
+            tenth: marks.get(10).map(|&end| between(started, end)),
+            speeds,
+        }
+    }
+
+    fn median(&self) -> f64 {
+        (self.speeds[(self.speeds.len() - 1) / 2] + self.speeds[self.speeds.len() / 2]) / 2.0
+    }
+
+    fn min(&self) -> f64 {
+        self.speeds[0]
+    }
+
+    fn max(&self) -> f64 {
+        self.speeds[self.speeds.len() - 1]
+    }
+}
+
+/// When the first step began, and when each was done.
+///
+/// Between two of these moments lies what a training loop costs, also on a card. A step's inputs are brought in while the step before runs,
+/// as the trainer does it. `run_ahead` returns with the step's outputs on the host, the loss that a loop looks at among them, and so has
+/// waited for the device. Nothing else is done in between: two batches of images are made before and take turns, so that a card does not
+/// stand idle while more are drawn, which a run's loader does on other threads.
 fn time(
     executable: &dyn Executable,
     store: &mut dyn Store,
     steps: usize,
     feeds: impl Fn(u64) -> Feeds,
-) -> Result<Vec<f64>> {
-    let mut seconds = vec![];
-    let mut now = Arc::new(feeds(0));
-    for step in 1..=steps as u64 {
-        let next = Arc::new(feeds(step));
-        let began = Instant::now();
+) -> Result<Vec<Instant>> {
+    let (mut now, mut next) = (Arc::new(feeds(0)), Arc::new(feeds(1)));
+    let mut marks = vec![Instant::now()];
+    for step in 0..steps as u64 {
         executable.run_ahead(store, &now, &mut || Some(next.clone()))?;
-        seconds.push(began.elapsed().as_secs_f64());
-        now = next;
+        marks.push(Instant::now());
+        // Nobody else holds these feeds any more, so that no image is copied.
+        for (name, value) in Arc::make_mut(&mut now) {
+            if let Some(other) = of_step(name, step + 2) {
+                *value = other;
+            }
+        }
+        std::mem::swap(&mut now, &mut next);
     }
-    Ok(seconds)
+    Ok(marks)
 }
 
 /// The graph of a step.
@@ -126,12 +193,19 @@ pub(super) fn graph(session: &Session, batch: usize, phase: Phase) -> Result<Gra
     }
 }
 
+/// What differs from step to step beside the images.
+fn of_step(name: &str, step: u64) -> Option<Tensor> {
+    match name {
+        "rng" => Some(rng_key(1, step)),
+        "step" => Some(Tensor::scalar((step + 1) as f64)),
+        _ => None,
+    }
+}
+
 /// Noise for images, the first class for truth: what is computed does not depend on them.
 pub(super) fn feeds(graph: &Graph, step: u64) -> Feeds {
     let feed = |name: &str, dtype: DType, shape: &[usize]| match (name, dtype) {
-        ("rng", _) => rng_key(1, step),
         ("learning_rate", _) => Tensor::scalar(1e-4),
-        ("step", _) => Tensor::scalar((step + 1) as f64),
         ("weights", _) => Tensor::f64(shape, vec![1.0; shape.iter().product()]),
         ("targets", _) => {
             let classes = shape.last().copied().unwrap_or(1);
@@ -143,7 +217,12 @@ pub(super) fn feeds(graph: &Graph, step: u64) -> Feeds {
         }
     };
     let inputs = graph.by_role(Role::Input);
-    inputs.map(|a| (a.name.clone(), feed(&a.name, graph.ty(a.value).dtype, graph.shape(a.value)))).collect()
+    inputs
+        .map(|a| {
+            let other = || feed(&a.name, graph.ty(a.value).dtype, graph.shape(a.value));
+            (a.name.clone(), of_step(&a.name, step).unwrap_or_else(other))
+        })
+        .collect()
 }
 
 /// The most memory this process has held, where the system tells.
@@ -155,7 +234,7 @@ fn peak_memory() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::{sync::Mutex, time::Duration};
 
     use fer_engine::{Engine, Outputs, Precision};
     use fer_engine_dfdx::DfdxEngine;
@@ -184,15 +263,46 @@ mod tests {
     #[test]
     fn every_step_is_given_what_was_said_to_come() {
         let noting = Noting::default();
-        let feeds = |step: u64| Feeds::from([("step".to_owned(), Tensor::scalar(step as f64))]);
-        let seconds = time(&noting, DfdxEngine::new(Precision::F32).store().as_mut(), 4, feeds).expect("runs");
+        let feeds = |step: u64| {
+            Feeds::from([
+                ("step".to_owned(), of_step("step", step).expect("every step has its own")),
+                ("images".to_owned(), Tensor::u8([1], vec![step as u8])),
+            ])
+        };
+        let marks = time(&noting, DfdxEngine::new(Precision::F32).store().as_mut(), 4, feeds).expect("runs");
         let noted = noting.0.into_inner().expect("one thread");
-        assert_eq!((seconds.len(), noted.len()), (4, 4));
+        assert_eq!((marks.len(), noted.len()), (5, 4));
         for (step, [given, _]) in noted.iter().enumerate() {
-            assert_eq!(given["step"].item(), Some(step as f64));
+            assert_eq!(given["step"].item(), Some((step + 1) as f64));
+            assert_eq!(given["images"], Tensor::u8([1], vec![step as u8 % 2]), "two batches take turns");
         }
         for pair in noted.windows(2) {
             assert!(Arc::ptr_eq(&pair[0][1], &pair[1][0]));
         }
+    }
+
+    #[test]
+    fn times_are_of_whole_blocks_after_the_warm_up() {
+        let started = Instant::now();
+        // The first step begins after 2 s and takes 4; those after it take 1 s each, and every fifth of them 2.
+        let mut at = 2.0;
+        let mut marks = vec![started + Duration::from_secs_f64(at)];
+        for step in 0..11 {
+            at += if step == 0 { 4.0 } else { 1.0 + f64::from(u8::from(step % 5 == 0)) };
+            marks.push(started + Duration::from_secs_f64(at));
+        }
+        let rounded = |times: Times| {
+            let round = |x: f64| (1000.0 * x).round() / 1000.0;
+            (
+                round(times.start),
+                round(times.first),
+                times.tenth.map(round),
+                times.speeds.iter().map(|&s| round(s)).collect(),
+            )
+        };
+        assert_eq!(rounded(Times::of(started, &marks, 1, 5, 6)), (2.0, 4.0, Some(16.0), vec![5.0, 5.0]));
+        assert_eq!(rounded(Times::of(started, &marks[..6], 3, 1, 6)), (2.0, 4.0, None, vec![6.0, 6.0]));
+        let three = Times { start: 0.0, first: 0.0, tenth: None, speeds: vec![1.0, 2.0, 6.0] };
+        assert_eq!((three.min(), three.median(), three.max()), (1.0, 2.0, 6.0));
     }
 }

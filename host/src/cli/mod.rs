@@ -5,6 +5,7 @@ mod check;
 mod data;
 mod devices;
 mod eval;
+mod export;
 mod graph;
 mod lock;
 mod new;
@@ -50,6 +51,8 @@ enum Command {
     Graph(graph::Arguments),
     /// Run one forward (and backward) pass on given tensors, to compare with another framework
     Trace(trace::Arguments),
+    /// Write what another framework needs to train the same experiment: first weights, images, their order
+    Export(export::Arguments),
     /// Measure how fast an engine runs the experiment
     Bench(bench::Arguments),
     /// Show where the time of a step goes, by op and by place in the model
@@ -89,6 +92,7 @@ fn run(command: Command, started: Instant) -> Result<()> {
         Command::Run(arguments) => run::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Predict(arguments) => predict::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments, started),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Resolve(arguments) => resolve::run(&arguments),

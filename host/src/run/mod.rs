@@ -1,12 +1,13 @@
 //! A run: from a resolved config to a run folder.
 //!
 //! `material` opens the data, `folder` keeps the files, `training` owns the epochs, `evaluation` measures,
-//! `progress` shows, `pictures` draws.
+//! `progress` shows, `pictures` draws; `export` hands an experiment over to another framework.
 
 mod checkpointing;
 mod confusion;
 mod curve;
 mod evaluation;
+pub mod export;
 mod finished;
 mod folder;
 mod material;

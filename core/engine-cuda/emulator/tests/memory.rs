@@ -102,6 +102,20 @@ fn between<'t>(text: &'t str, before: &str, behind: &str) -> &'t str {
 }
 
 #[test]
+fn the_engine_tells_what_is_in_use_on_its_device() {
+    let mut card = Card::new(1 << 30);
+    let told = |card: &Card| {
+        let MemoryInfo { free, total } = card.memory();
+        assert_eq!(card.engine.device_memory(), Ok(Some((total - free) as u64)));
+        total - free
+    };
+    let weights = told(&card);
+    assert!(weights > 0);
+    card.run(16).unwrap();
+    assert!(told(&card) > weights, "the arena stays");
+}
+
+#[test]
 fn a_batch_that_is_too_large_is_told_what_it_needs_where_and_what_would_fit() {
     // Room for 64 images and a quarter more: what is reckoned to be lost, between allocations and buffers, may take that.
     let total = used(64) * 5 / 4;
