@@ -132,4 +132,9 @@ fn a_step_is_measured_and_taken_apart_on_a_card() {
     assert!(measured["images_per_second"]["median"].as_f64() > Some(0.0), "{measured}");
     let profile = machine.run("", "profile micro.ron --engine cuda --batch 4 --steps 1").ok();
     assert!(profile.contains("scaled_dot_product_attention") && profile.contains("cuda"), "{profile}");
+    // The card's own limits, not the processor's.
+    assert!(
+        profile.contains("at most, measured now: ") && profile.contains("FLOP/s in products of f32, "),
+        "{profile}"
+    );
 }

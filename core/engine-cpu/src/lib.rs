@@ -22,7 +22,7 @@ use std::{
 use fer_cpu_kernels::peak;
 pub use fer_cpu_kernels::{product::Factors, simd::Isa};
 use fer_engine::{
-    Engine, Executable, Precision, Result, Store,
+    Engine, Executable, Limits, Precision, Result, Store,
     kernel::{Checked, Kernels},
 };
 use fer_graph::{Graph, Node};
@@ -88,15 +88,8 @@ pub fn can_switch_off(name: &str) -> bool {
     switches().iter().any(|s| s == name) || lower::KERNELS.contains(&op)
 }
 
-/// Operations a second that this machine does at most in f32, on all threads, measured for about as long.
-pub fn peak_flops(duration: Duration) -> f64 {
-    peak::flops(Isa::best(), duration)
-}
-
-/// Bytes a second that this machine copies at most, reads and writes counted.
-pub fn peak_bandwidth(duration: Duration) -> f64 {
-    peak::bandwidth(duration)
-}
+/// For how long each limit is measured.
+const MEASURING: Duration = Duration::from_millis(300);
 
 /// The engine that users call `cpu`.
 #[derive(Clone, Debug, Default)]
@@ -128,6 +121,11 @@ impl Engine for CpuEngine {
 
     fn device(&self) -> String {
         self.options.isa.name().to_owned()
+    }
+
+    fn limits(&self) -> Result<Option<Limits>> {
+        let (flops, bandwidth) = (peak::flops(Isa::best(), MEASURING), peak::bandwidth(MEASURING));
+        Ok(Some(Limits { flops, of: "f32", bandwidth }))
     }
 
     fn supports(&self, graph: &Graph, node: &Node) -> bool {

@@ -13,6 +13,7 @@ pub mod device;
 mod element;
 mod executable;
 mod kernels;
+mod limits;
 mod lower;
 mod peak;
 mod plan;
@@ -27,7 +28,7 @@ use std::{
 
 pub use element::Element;
 use fer_engine::{
-    Engine, Executable, Result, Store,
+    Engine, Executable, Limits, Result, Store,
     kernel::{Checked, CudaFunction, Kernels},
 };
 use fer_graph::{Graph, Node};
@@ -156,6 +157,10 @@ impl Engine for CudaEngine {
     fn device_memory(&self) -> Result<Option<u64>> {
         let memory = self.device.memory().map_err(|error| refused(&error))?;
         Ok(Some(memory.total.saturating_sub(memory.free) as u64))
+    }
+
+    fn limits(&self) -> Result<Option<Limits>> {
+        limits::measure(&self.device, self.options.precision).map(Some).map_err(|error| refused(&error))
     }
 
     fn supports(&self, graph: &Graph, node: &Node) -> bool {

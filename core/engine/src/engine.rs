@@ -61,6 +61,17 @@ pub type Feeds = BTreeMap<String, Tensor>;
 /// Outputs of a step, by name; floats in the engine's precision.
 pub type Outputs = BTreeMap<String, Tensor>;
 
+/// What a device does at most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Operations a second, a multiply-add two.
+    pub flops: f64,
+    /// Of what, e.g. `products of bf16`.
+    pub of: &'static str,
+    /// Bytes a second that are read and written where large blocks are copied.
+    pub bandwidth: f64,
+}
+
 /// A device and a way of computing on it.
 pub trait Engine: Send + Sync {
     /// The word users write: `dfdx`, `cpu`, `cuda`.
@@ -85,6 +96,14 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::Device`] from a device that does not answer any more.
     fn device_memory(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// What its device does at most, measured now, for some tenths of a second; `None` where nobody asks that of it.
+    ///
+    /// # Errors
+    /// [`EngineError::Device`].
+    fn limits(&self) -> Result<Option<Limits>> {
         Ok(None)
     }
 

@@ -10,6 +10,6 @@ pub mod kernel;
 mod philox;
 mod tensor;
 
-pub use engine::{Call, Engine, EngineError, Executable, Feeds, Outputs, Precision, Result, Store, Summary};
+pub use engine::{Call, Engine, EngineError, Executable, Feeds, Limits, Outputs, Precision, Result, Store, Summary};
 pub use philox::{Philox, uniform};
 pub use tensor::{Data, Tensor};

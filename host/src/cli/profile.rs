@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use fer_engine::Call;
+use fer_engine::{Call, Limits};
 use fer_train::initialise;
 use serde_json::json;
 
@@ -49,12 +49,6 @@ struct Sum {
     bytes: u64,
 }
 
-/// What the machine can do at most.
-struct Peak {
-    flops: f64,
-    bandwidth: f64,
-}
-
 pub fn run(arguments: &Arguments) -> Result<()> {
     let session = Session::open(arguments.config.resolve()?)?;
     let engine = session.engine()?;
@@ -80,10 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(missing) = arguments.op.iter().find(|op| !all.contains(*op)) {
         return Err(unknown_op(missing, &all));
     }
-    let peak = Peak {
-        flops: fer_engine_cpu::peak_flops(Duration::from_millis(300)),
-        bandwidth: fer_engine_cpu::peak_bandwidth(Duration::from_millis(300)),
-    };
+    let limits = engine.limits()?;
     let total = by_op.values().fold(Sum::default(), |a, b| a.with(*b));
     let summary = executable.summary();
     if arguments.json {
@@ -98,27 +89,28 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "steps": steps,
             "step_seconds": total.time.as_secs_f64() / steps as f64,
             "arena_bytes": summary.map(|s| s.arena_bytes),
-            "peak": { "flops_per_second": peak.flops, "bytes_per_second": peak.bandwidth },
+            "peak": limits.map(|l| json!({ "flops_per_second": l.flops, "of": l.of, "bytes_per_second": l.bandwidth })),
             "by_op": list(&by_op),
             "by_scope": list(&by_scope),
         }));
     }
     let seconds = total.time.as_secs_f64() / steps as f64;
     print(&format!(
-        "{}, batch {batch}, {} {}: {:.1} ms a step in kernels, {:.2} images/s{}\n\
-         this machine at most: {}FLOP/s in f32, {}/s copied\n",
+        "{}, batch {batch}, {} {}: {:.1} ms a step in kernels, {:.2} images/s{}\n{}",
         session.resolved.experiment.name,
         engine.name(),
         engine.precision_name(),
         1e3 * seconds,
         batch as f64 / seconds,
         summary.map_or(String::new(), |s| format!(", {} calls, arena {}", s.calls, binary(s.arena_bytes as f64))),
-        decimal(peak.flops),
-        binary(peak.bandwidth),
+        limits.map_or(String::new(), |l| {
+            let (flops, bandwidth) = (decimal(l.flops), binary(l.bandwidth));
+            format!("at most, measured now: {flops}FLOP/s in {}, {bandwidth}/s copied\n", l.of)
+        }),
     ))?;
-    print(&rows("op", &by_op, total, &peak, steps))?;
+    print(&rows("op", &by_op, total, limits, steps))?;
     print("")?;
-    print(&rows("scope", &by_scope, total, &peak, steps))
+    print(&rows("scope", &by_scope, total, limits, steps))
 }
 
 /// No call of the step is of this op.
@@ -132,7 +124,10 @@ fn unknown_op(name: &str, all: &BTreeSet<String>) -> Failure {
 }
 
 /// The longest first.
-fn rows(title: &str, sums: &BTreeMap<String, Sum>, total: Sum, peak: &Peak, steps: usize) -> String {
+fn rows(title: &str, sums: &BTreeMap<String, Sum>, total: Sum, limits: Option<Limits>, steps: usize) -> String {
+    let share = |done: f64, most: fn(&Limits) -> f64| {
+        limits.map_or(String::new(), |l| format!("{:.0} %", 100.0 * done / most(&l)))
+    };
     let heads = [title, "calls", "ms", "share", "GFLOP/s", "of peak", "GB/s", "of peak"];
     let mut lines = vec![heads.map(str::to_owned).to_vec()];
     let mut sorted: Vec<(&String, &Sum)> = sums.iter().collect();
@@ -146,9 +141,9 @@ fn rows(title: &str, sums: &BTreeMap<String, Sum>, total: Sum, peak: &Peak, step
             format!("{:.2}", 1e3 * seconds / steps as f64),
             format!("{:.1} %", 100.0 * seconds / total.time.as_secs_f64().max(1e-12)),
             format!("{:.1}", flops / 1e9),
-            format!("{:.0} %", 100.0 * flops / peak.flops),
+            share(flops, |l| l.flops),
             format!("{:.1}", bytes / 1e9),
-            format!("{:.0} %", 100.0 * bytes / peak.bandwidth),
+            share(bytes, |l| l.bandwidth),
         ]);
     }
     table(&lines)

@@ -48,6 +48,18 @@ groups! {
     source elementwise movement reduction product convolution pooling indexing activation normalisation attention image optimiser
 }
 
+/// Factors of products alone are rounded, to 2^-11 of themselves.
+#[test]
+fn products_of_tf32_keep_to_it() {
+    let tolerance = Tolerance { f32: 1e-2, ..ROUNDED };
+    for group in ["product", "convolution", "attention"] {
+        if let Err(failure) = conformance::run_group_within(&engine(Precision::Tf32, &[]), group, CASES, |_| tolerance)
+        {
+            panic!("tf32: {failure}");
+        }
+    }
+}
+
 #[test]
 fn what_is_stored_in_bfloat16_keeps_to_it() {
     for group in ["product", "convolution", "attention", "activation", "normalisation"] {

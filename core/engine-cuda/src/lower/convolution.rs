@@ -153,8 +153,7 @@ impl Lowering<'_> {
     /// What factors of what makes this value are stored as.
     fn factors_of(&self, value: Value) -> (Element, Math) {
         let element = if self.rounds(value) { Element::Bf16 } else { Element::F32 };
-        let math = if self.options.precision == Precision::Tf32 { Math::Tf32 } else { Math::Exact };
-        (element, math)
+        (element, self.math(element))
     }
 
     /// The element of a kernel's gradient: that of its type.

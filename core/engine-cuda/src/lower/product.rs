@@ -39,8 +39,12 @@ impl Lowering<'_> {
         if rounded { Element::Bf16 } else { Element::F32 }
     }
 
-    fn math(&self) -> Math {
-        if self.options.precision == Precision::Tf32 { Math::Tf32 } else { Math::Exact }
+    /// How factors are multiplied: what is bfloat16 already has nothing to round.
+    pub(super) fn math(&self, factor: Element) -> Math {
+        match self.options.precision {
+            Precision::Tf32 if factor == Element::F32 => Math::Tf32,
+            _ => Math::Exact,
+        }
     }
 
     /// A value as rows of its last axis, as a factor.
@@ -83,7 +87,7 @@ impl Lowering<'_> {
             c: self.dense_matrix(c, n),
             bias,
             row_sums: None,
-            math: self.math(),
+            math: self.math(self.element(a.buffer)),
         });
     }
 
@@ -96,7 +100,7 @@ impl Lowering<'_> {
         let wrt = node.attributes.sizes("wrt");
         let result = |operand: usize| wrt.iter().position(|&w| w == operand).map(|i| node.results[i]);
         let g = self.factor_rows(cotangent, n);
-        let math = self.math();
+        let math = self.math(self.element(g.buffer));
         if let Some(dx) = result(0) {
             self.label.op = "linear_vjp x".into();
             self.label.flops = 2 * (m * n * k) as u64;
@@ -162,7 +166,8 @@ impl Lowering<'_> {
         let c = self.output(node.results[0]);
         let mut to = self.dense_matrix(c, n);
         to.batch_stride = m * n;
-        self.multiply(MatMul { m, n, k, batch, a, b, c: to, bias: None, row_sums: None, math: self.math() });
+        let math = self.math(a.element);
+        self.multiply(MatMul { m, n, k, batch, a, b, c: to, bias: None, row_sums: None, math });
     }
 
     /// Sizes of the batch, free and contracted axes together.

@@ -113,10 +113,12 @@ fn all_problems_are_solved_through_the_driver() {
                 panic!("f32: {failure}");
             }
         }
-        for group in ["product", "convolution", "attention"] {
-            let engine = engine(device.clone(), Precision::Bf16);
-            if let Err(failure) = conformance::run_group_within(&engine, group, 2, |_| ROUNDED) {
-                panic!("bf16: {failure}");
+        for precision in [Precision::Tf32, Precision::Bf16] {
+            for group in ["product", "convolution", "attention"] {
+                let engine = engine(device.clone(), precision);
+                if let Err(failure) = conformance::run_group_within(&engine, group, 2, |_| ROUNDED) {
+                    panic!("{precision:?}: {failure}");
+                }
             }
         }
     });
