@@ -21,15 +21,13 @@ pub fn jitter(image: &mut [u8], pixels: Pixels, amounts: [f32; 4], draws: &mut D
     for which in order.into_iter().filter(|&i| amounts[i] > 0.0) {
         let factor = factors[which];
         match which {
-            0 => blend(image, factor, |_| 0.0),
-            1 => {
-                let mean = mean_grey(image, pixels);
-                blend(image, factor, |_| mean);
-            }
+            0 => blend_all(image, factor, 0.0),
+            1 => blend_all(image, factor, mean_grey(image, pixels)),
             2 if colour => {
                 let grey: Vec<f32> = (0..image.len() / 3).map(|i| grey_at(image, i)).collect();
-                let n = grey.len();
-                blend(image, factor, |i| grey[i % n]);
+                for plane in image.chunks_exact_mut(grey.len()) {
+                    plane.iter_mut().zip(&grey).for_each(|(value, &grey)| *value = blend(*value, factor, grey));
+                }
             }
             3 if colour => shift_hue(image, factor),
             _ => {}
@@ -37,27 +35,32 @@ pub fn jitter(image: &mut [u8], pixels: Pixels, amounts: [f32; 4], draws: &mut D
     }
 }
 
-/// `factor * image + (1 - factor) * other`.
-fn blend(image: &mut [u8], factor: f32, other: impl Fn(usize) -> f32) {
-    for (i, value) in image.iter_mut().enumerate() {
-        let mixed = factor * f32::from(*value) + (1.0 - factor) * other(i);
-        *value = mixed.clamp(0.0, 255.0) as u8;
-    }
+/// `factor * value + (1 - factor) * other`.
+fn blend(value: u8, factor: f32, other: f32) -> u8 {
+    let mixed = factor * f32::from(value) + (1.0 - factor) * other;
+    mixed.clamp(0.0, 255.0) as u8
 }
 
+/// With one value for all: of a byte that is one of 256 answers.
+fn blend_all(image: &mut [u8], factor: f32, other: f32) {
+    let answers: [u8; 256] = std::array::from_fn(|value| blend(value as u8, factor, other));
+    image.iter_mut().for_each(|value| *value = answers[usize::from(*value)]);
+}
+
+/// A whole number.
 fn grey_at(image: &[u8], i: usize) -> f32 {
     let n = image.len() / 3;
     let sum: f32 = (0..3).map(|c| LUMA[c] * f32::from(image[c * n + i])).sum();
-    sum.floor()
+    sum as u8 as f32
 }
 
 fn mean_grey(image: &[u8], pixels: Pixels) -> f32 {
     let n = pixels.size * pixels.size;
-    let sum: f64 = match pixels.channels {
-        3 => (0..n).map(|i| f64::from(grey_at(image, i))).sum(),
-        _ => image.iter().map(|v| f64::from(*v)).sum(),
+    let sum: u64 = match pixels.channels {
+        3 => (0..n).map(|i| grey_at(image, i) as u64).sum(),
+        _ => image.iter().map(|v| u64::from(*v)).sum(),
     };
-    (sum / n as f64) as f32
+    (sum as f64 / n as f64) as f32
 }
 
 /// Turns the hue by a share of the circle.
