@@ -19,6 +19,7 @@ mod report;
 mod starting;
 mod svg;
 mod training;
+mod waiting;
 mod watch;
 
 pub use evaluation::{Evaluation, Evaluator, Reading, softmax};

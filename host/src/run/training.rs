@@ -1,6 +1,7 @@
 //! Trains: owns epochs, checkpoints, the choice of the best epoch, and the results.
 
 use std::{
+    cell::Cell,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -30,6 +31,7 @@ use super::{
     record::{DataRecord, Environment, Results, changed_plugins},
     report::Reporter,
     starting::{pretrained, pretrained_again},
+    waiting::Waiting,
     watch::Watch,
 };
 use crate::{
@@ -61,6 +63,8 @@ struct Run<'s> {
     reporter: &'s Reporter,
     pretrained: Pretrained,
     stop: Arc<AtomicBool>,
+    /// Whether it was said that training waits for its images: once is enough.
+    told: Cell<bool>,
 }
 
 /// Starts a run in a new folder.
@@ -100,6 +104,7 @@ pub fn start(resolved: Resolved, options: &RunOptions) -> Result<()> {
         reporter: &reporter,
         pretrained,
         stop: stop_flag()?,
+        told: Cell::new(false),
     }
     .train(&step)
 }
@@ -149,6 +154,7 @@ pub fn resume(path: &Path, options: &RunOptions) -> Result<()> {
         reporter: &reporter,
         pretrained,
         stop: stop_flag()?,
+        told: Cell::new(false),
     }
     .train(&step)
 }
@@ -257,7 +263,8 @@ impl Run<'_> {
             skip: (state.position.step_in_epoch * stepper.every()).min(parts.len()),
         };
         let classes = self.material.dataset.classes.len();
-        let loaded = Loader::start(self.material.train.clone(), &parts, loader)?;
+        let waiting = Waiting::default();
+        let loaded = waiting.watch(Loader::start(self.material.train.clone(), &parts, loader)?);
         let mut incoming = Batches::new(
             loaded.map(|batch| batch.map(|batch| feeds(batch, classes)).map_err(|error| Box::new(error) as BatchError)),
         );
@@ -287,8 +294,13 @@ impl Run<'_> {
                 }
             }
         }
-        let images = watch.sums().images - began.1;
-        let speed = images as f64 / began.0.elapsed().as_secs_f64();
+        let (images, took) = (watch.sums().images - began.1, began.0.elapsed());
+        if let Some(notice) = waiting.notice(took, experiment.workers.max(1))
+            && !self.told.replace(true)
+        {
+            self.reporter.notice(&notice);
+        }
+        let speed = images as f64 / took.as_secs_f64();
         Ok((images > 0).then_some(speed))
     }
 
