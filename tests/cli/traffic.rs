@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use fer_cuda_emulator::{EmulatedDevice, Traffic};
-use fer_engine::{Engine, Feeds, Store, Tensor};
+use fer_engine::{Engine, Feeds, Tensor};
 use fer_engine_cuda::{CudaEngine, Options, Precision};
 use fer_graph::{DType, Graph, Role};
 

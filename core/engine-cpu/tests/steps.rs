@@ -5,7 +5,7 @@ use fer_engine::{
     conformance::steps::{self, Entries, feeds, numbers, prepare, training_step},
 };
 use fer_engine_cpu::{CpuEngine, Factors, Isa, Options};
-use fer_graph::{Builder, Init, Role, TensorType, ops::AdamConstants};
+use fer_graph::{Builder, Init, TensorType, ops::AdamConstants};
 
 fn engine(no_fuse: &[&str]) -> CpuEngine {
     CpuEngine::new(Options { no_fuse: no_fuse.iter().map(|&op| op.to_owned()).collect(), ..Options::default() })
