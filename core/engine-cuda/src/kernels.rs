@@ -82,13 +82,20 @@ impl Family {
             Family::Elementwise => include_str!("../kernels/elementwise.cuh"),
         }
     }
+
+    /// The most kernels in a unit. Units are compiled side by side, so the longest decides how long a first start takes; each begins with
+    /// the family's source, which takes NVRTC some hundredths of a second.
+    fn most(self) -> usize {
+        match self {
+            Family::Convolution => 3,
+            Family::Normalise => 8,
+            _ => 32,
+        }
+    }
 }
 
 /// What every unit begins with.
 const COMMON: &str = include_str!("../kernels/common.cuh");
-
-/// The most kernels in a unit: units are compiled side by side.
-const MOST: usize = 32;
 
 /// The kernels that a plan launches.
 #[derive(Clone, Debug, Default)]
@@ -132,7 +139,7 @@ impl Instances {
         let mut units = vec![];
         for family in Family::ALL {
             let all: Vec<&String> = self.ours.iter().filter(|((f, _), _)| *f == family).map(|(_, text)| text).collect();
-            for (i, part) in all.chunks(MOST).enumerate() {
+            for (i, part) in all.chunks(family.most()).enumerate() {
                 let mut source = format!("{COMMON}\n{}\n", family.source());
                 part.iter().for_each(|text| source.push_str(text));
                 let name = if i == 0 { family.name().to_owned() } else { format!("{}_{i}", family.name()) };
