@@ -82,13 +82,28 @@ __device__ __forceinline__ void adamw(const Pointers64& gradients, const Pointer
     float* first = (float*)firsts.at[own];
     float* second = (float*)seconds.at[own];
     u32 start = (blockIdx.x - parts.before[own]) * STORED_CHUNK, end = min(start + STORED_CHUNK, parts.sizes[own]);
-    for (u32 i = start + threadIdx.x; i < end; i += blockDim.x) {
-        float p = parameter[i], g = widen(gradient[i]);
+    auto update = [&](float& p, float g, float& m, float& v) {
         if (added != 0.0f) g += added * p;
-        float m = b1 * first[i] + rest1 * g, v = b2 * second[i] + rest2 * (g * g);
+        m = b1 * m + rest1 * g;
+        v = b2 * v + rest2 * (g * g);
+        p = kept * p - pace * (m / (sqrtf(v) * root + epsilon));
+    };
+    // Entries begin at multiples of 256 bytes, and so do a block's numbers of them: four at a time, and then what is left.
+    u32 whole = end - (end - start) % 4;
+    for (u32 i = start + 4 * threadIdx.x; i < whole; i += 4 * blockDim.x) {
+        Four p = load4(parameter + i), g = load4(gradient + i), m = load4(first + i), v = load4(second + i);
+#pragma unroll
+        for (int e = 0; e < 4; e++) update(p.x[e], g.x[e], m.x[e], v.x[e]);
+        store4(first + i, m);
+        store4(second + i, v);
+        store4(parameter + i, p);
+    }
+    for (u32 i = whole + threadIdx.x; i < end; i += blockDim.x) {
+        float p = parameter[i], m = first[i], v = second[i];
+        update(p, widen(gradient[i]), m, v);
         first[i] = m;
         second[i] = v;
-        parameter[i] = kept * p - pace * (m / (sqrtf(v) * root + epsilon));
+        parameter[i] = p;
     }
 }
 #define ADAMW(name, G)                                                                                                               \
