@@ -18,7 +18,7 @@ template <class X, class Y, int TEAM, int N, int WIDE>
 __device__ __forceinline__ void l2_normalize_rows(const X* x, Y* y, u64 rows, int width, float least) {
     __shared__ float shared[32];
     TeamRow team = TeamRow::of_grid<TEAM>(rows);
-    int columns = team.columns(width);
+    int columns = team.columns<TEAM>(width);
     Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, columns);
     float squares = 0.0f;
     each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
@@ -45,7 +45,7 @@ template <class X, class G, class D, int TEAM, int N, int WIDE>
 __device__ __forceinline__ void l2_normalize_rows_backward(const X* x, const G* g, D* dx, u64 rows, int width, float least) {
     __shared__ float shared[32];
     TeamRow team = TeamRow::of_grid<TEAM>(rows);
-    int columns = team.columns(width);
+    int columns = team.columns<TEAM>(width);
     Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, columns);
     Line<G, TEAM, N, WIDE> grad(g + team.row * width, team.lane, columns);
     float squares = 0.0f, dot = 0.0f;

@@ -32,7 +32,7 @@ __device__ __forceinline__ void layer_norm_forward(
     const X* x, RowStarts starts, const float* weight, const float* bias, Y* y, u64 rows, int width, float epsilon) {
     __shared__ float shared[32];
     TeamRow team = TeamRow::of_grid<TEAM>(rows);
-    int columns = team.columns(width);
+    int columns = team.columns<TEAM>(width);
     Line<X, TEAM, N, WIDE> line(x + starts[team.row], team.lane, columns);
     RowMoments moments = row_moments<TEAM, N, WIDE>(line, team.lane, columns, width, epsilon, shared);
     if (!team.there) return;
@@ -79,7 +79,7 @@ __device__ __forceinline__ void layer_norm_backward(
 
     for (; first < end; first += TEAMS) {
         TeamRow team = TeamRow::of<TEAM>(first, end);
-        int columns = team.columns(width);
+        int columns = team.columns<TEAM>(width);
         Line<X, TEAM, N, WIDE> line(x + x_starts[team.row], team.lane, columns);
         Line<G, TEAM, N, WIDE> grad(g + g_starts[team.row], team.lane, columns);
         RowMoments moments = row_moments<TEAM, N, WIDE>(line, team.lane, columns, width, epsilon, shared);

@@ -56,8 +56,10 @@ struct TeamRow {
     bool there;
     int lane;
 
-    // How many columns the team works on.
-    __device__ __forceinline__ int columns(int width) const { return there ? width : 0; }
+    // How many columns the team works on; the only one of a block always has a row.
+    template <int TEAM> __device__ __forceinline__ int columns(int width) const {
+        return ROW_THREADS(TEAM) == TEAM || there ? width : 0;
+    }
 
     template <int TEAM> static __device__ __forceinline__ TeamRow of(u64 first, u64 end) {
         TeamRow r;

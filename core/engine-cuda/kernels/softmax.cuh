@@ -34,7 +34,7 @@ template <class X, class Y, int TEAM, int N, int WIDE>
 __device__ __forceinline__ void softmax_forward(const X* x, Y* y, u64 rows, int width) {
     __shared__ float shared[32];
     TeamRow team = TeamRow::of_grid<TEAM>(rows);
-    int columns = team.columns(width);
+    int columns = team.columns<TEAM>(width);
     Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, columns);
     float top = row_exponentials<TEAM, N, WIDE>(line, team.lane, columns, shared);
     float sum = 0.0f;
@@ -63,7 +63,7 @@ template <class X, class Y, int TEAM, int N, int WIDE>
 __device__ __forceinline__ void log_softmax_forward(const X* x, Y* y, u64 rows, int width) {
     __shared__ float shared[32];
     TeamRow team = TeamRow::of_grid<TEAM>(rows);
-    int columns = team.columns(width);
+    int columns = team.columns<TEAM>(width);
     Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, columns);
     float top = Greatest::none();
     each_group<TEAM, N, WIDE>(team.lane, columns, [&](int k, int column) {
@@ -99,7 +99,7 @@ template <class X, class G, class D, int TEAM, int N, int WIDE, bool LOG>
 __device__ __forceinline__ void softmax_backward(const X* x, const G* g, D* dx, u64 rows, int width) {
     __shared__ float shared[32];
     TeamRow team = TeamRow::of_grid<TEAM>(rows);
-    int columns = team.columns(width);
+    int columns = team.columns<TEAM>(width);
     Line<X, TEAM, N, WIDE> line(x + team.row * width, team.lane, columns);
     Line<G, TEAM, N, WIDE> grad(g + team.row * width, team.lane, columns);
     float top = row_exponentials<TEAM, N, WIDE>(line, team.lane, columns, shared);
