@@ -142,3 +142,15 @@ template <class Y> __device__ __forceinline__ void conv_sum(const float* from, Y
     extern "C" __global__ void __launch_bounds__(256) name(const float* from, Y* to, int count, int parts) {                    \
         conv_sum<Y>(from, to, count, parts);                                                                                    \
     }
+
+// What becomes of a sum on its way: a number of its channel is added, if there are any, and it goes through a leaky rectifier, whose slope
+// is 1 where there is none.
+struct Afterwards {
+    const float* bias;
+    float slope;
+
+    __device__ __forceinline__ float operator()(float sum, int channel) const {
+        if (bias) sum += bias[channel];
+        return sum > 0.0f ? sum : slope * sum;
+    }
+};

@@ -6,7 +6,7 @@ constexpr int DEPTH_THREADS = 256;
 // A thread has four points. `kernel` is [channels, size]; `places` says where in it each tap lies.
 template <class X, class W, class Y>
 __device__ __forceinline__ void conv_depthwise(const X* x, const W* kernel, const int* places, const int* offsets, Y* y,
-                                               const Gather& s, int channels, int size) {
+                                               const Gather& s, int channels, int size, const Afterwards& after) {
     EXTERN_SHARED(Four, memory);
     float* staging = (float*)memory;
     float* patch = staging;                  // [plane]
@@ -37,16 +37,16 @@ __device__ __forceinline__ void conv_depthwise(const X* x, const W* kernel, cons
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
         if (!p[j].there) continue;
-        u64 plane = (u64)(t.image + p[j].image) * s.out_height * s.out_width;
-        y[plane + stored_at(s, t, p[j])] = narrow<Y>(sum[j]);
+        int plane = t.image + p[j].image;
+        y[(u64)plane * s.out_height * s.out_width + stored_at(s, t, p[j])] = narrow<Y>(after(sum[j], plane % channels));
     }
 }
 
 #define CONV_DEPTHWISE(name, X, W, Y)                                                                                           \
     extern "C" __global__ void __launch_bounds__(DEPTH_THREADS) name(const X* x, const W* kernel, const int* places,            \
                                                                      const int* offsets, Y* y, Gather s, int channels,          \
-                                                                     int size) {                                                \
-        conv_depthwise<X, W, Y>(x, kernel, places, offsets, y, s, channels, size);                                              \
+                                                                     int size, const float* bias, float slope) {                \
+        conv_depthwise<X, W, Y>(x, kernel, places, offsets, y, s, channels, size, Afterwards{bias, slope});                     \
     }
 
 // The kernels' gradient: a block takes one channel of some images; a warp some taps. To partial[split, channels, taps].

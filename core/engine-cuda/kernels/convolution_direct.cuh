@@ -10,7 +10,8 @@ __device__ __forceinline__ int direct_cell(const Gather& s, int row, int column,
 // A thread has a point of a channel; the kernel's steps are those of conv_weights.
 template <class X, class W, class Y>
 __device__ __forceinline__ void conv_direct(const X* x, const W* kernel, const int* places, const int* offsets, Y* y, u64 count,
-                                            const Gather& s, int group_step, int in_step, int out_step) {
+                                            const Gather& s, int group_step, int in_step, int out_step,
+                                            const Afterwards& after) {
     u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     u64 line = i / (u32)s.columns;
@@ -30,14 +31,15 @@ __device__ __forceinline__ void conv_direct(const X* x, const W* kernel, const i
         }
     }
     int at = (s.out_row + row * s.out_row_step) * s.out_width + s.out_column + column * s.out_column_step;
-    y[channel * s.out_height * s.out_width + at] = narrow<Y>(sum);
+    y[channel * s.out_height * s.out_width + at] = narrow<Y>(after(sum, (int)(channel % (u32)(s.groups * s.out_channels))));
 }
 
 #define CONV_DIRECT(name, X, W, Y)                                                                                              \
     extern "C" __global__ void __launch_bounds__(256) name(const X* x, const W* kernel, const int* places, const int* offsets,  \
                                                            Y* y, u64 count, Gather s, int group_step, int in_step,              \
-                                                           int out_step) {                                                      \
-        conv_direct<X, W, Y>(x, kernel, places, offsets, y, count, s, group_step, in_step, out_step);                           \
+                                                           int out_step, const float* bias, float slope) {                      \
+        conv_direct<X, W, Y>(x, kernel, places, offsets, y, count, s, group_step, in_step, out_step,                            \
+                             Afterwards{bias, slope});                                                                          \
     }
 
 // A block has an element of the kernel.

@@ -7,7 +7,7 @@ constexpr int EXACT_THREADS = 128, EXACT_POINTS = 128;
 // the others along the points. `offsets` says where in a patch each tap lies.
 template <class X, class Y, int WIDE>
 __device__ __forceinline__ void conv_exact(const X* x, const float* weights, const int* offsets, Y* y, const Gather& s, int across,
-                                           int padded) {
+                                           int padded, const Afterwards& after) {
     EXTERN_SHARED(Four, memory);
     float* staging = (float*)memory;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
@@ -63,15 +63,16 @@ __device__ __forceinline__ void conv_exact(const X* x, const float* weights, con
         Y* to = y + channel * area + stored_at(s, t, p);
 #pragma unroll
         for (int o = 0; o < WIDE; ++o) {
-            if (out + o < s.out_channels) to[o * area] = narrow<Y>(sum[o][j]);
+            if (out + o < s.out_channels) to[o * area] = narrow<Y>(after(sum[o][j], group * s.out_channels + out + o));
         }
     }
 }
 
 #define CONV_EXACT(name, X, Y, WIDE)                                                                                            \
     extern "C" __global__ void __launch_bounds__(EXACT_THREADS, 4) name(const X* x, const float* weights, const int* offsets,   \
-                                                                        Y* y, Gather s, int across, int padded) {               \
-        conv_exact<X, Y, WIDE>(x, weights, offsets, y, s, across, padded);                                                      \
+                                                                        Y* y, Gather s, int across, int padded,                 \
+                                                                        const float* bias, float slope) {                       \
+        conv_exact<X, Y, WIDE>(x, weights, offsets, y, s, across, padded, Afterwards{bias, slope});                             \
     }
 
 // The kernel's gradient: each block sums the points of some tiles for a piece of it, 4 * out_threads channels of the result by

@@ -98,7 +98,7 @@ __device__ __forceinline__ void conv_step(const u32* patch, const int* seen, con
 // along the channels, the others along the points.
 template <class X, class Y, int HIGH, int ACROSS>
 __device__ __forceinline__ void conv_tensor(const X* x, const Fragment* weights, const int* offsets, Y* y, const Gather& s, int tiles,
-                                            int steps) {
+                                            int steps, const Afterwards& after) {
     EXTERN_SHARED(Four, memory);
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, group = blockIdx.z;
     const int points = TENSOR_THREADS / 32 / ACROSS * TENSOR_COLUMNS * 8, pairs = s.chunk / 2;
@@ -153,7 +153,8 @@ __device__ __forceinline__ void conv_tensor(const X* x, const Fragment* weights,
                 int out = (first_tile + h) * 16 + half * 8 + (lane >> 2);
                 if (out >= s.out_channels) continue;
                 u64 at = base + (u64)out * area;
-                float *of = sum[h][j] + half * 2;
+                int channel = group * s.out_channels + out;
+                float of[2] = {after(sum[h][j][half * 2], channel), after(sum[h][j][half * 2 + 1], channel)};
                 if (two == one + 1 && ((at + one) & 1) == 0) {
                     store_pair(y + at + one, of[0], of[1]);
                 } else {
@@ -167,6 +168,7 @@ __device__ __forceinline__ void conv_tensor(const X* x, const Fragment* weights,
 
 #define CONV_TENSOR(name, X, Y, HIGH, ACROSS)                                                                                   \
     extern "C" __global__ void __launch_bounds__(TENSOR_THREADS) name(const X* x, const Fragment* weights, const int* offsets,  \
-                                                                      Y* y, Gather s, int tiles, int steps) {                   \
-        conv_tensor<X, Y, HIGH, ACROSS>(x, weights, offsets, y, s, tiles, steps);                                               \
+                                                                      Y* y, Gather s, int tiles, int steps, const float* bias,  \
+                                                                      float slope) {                                            \
+        conv_tensor<X, Y, HIGH, ACROSS>(x, weights, offsets, y, s, tiles, steps, Afterwards{bias, slope});                      \
     }

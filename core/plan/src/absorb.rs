@@ -2,7 +2,7 @@
 
 use fer_graph::{DType, Definition, Graph, Node, Value};
 
-use crate::{Clusters, Targets, Uses, sources};
+use crate::{Clusters, Targets, Uses, root, sources};
 
 /// What is known of a graph while its nodes are lowered.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,22 @@ impl Absorb<'_> {
             Definition::Argument(_) => true,
         };
         sources(graph, other).into_iter().all(|s| there(s) && s != value).then_some((other, sum.results[0]))
+    }
+
+    /// The bias that is all that is added to `[n, c, ...]`, as [`Absorb::only_added`]: a value for each channel, and the sum.
+    pub fn only_biased(&self, value: Value) -> Option<(Value, Value)> {
+        let graph = self.graph;
+        let (other, sum) = self.only_added(value)?;
+        let Definition::Node(index, _) = graph.definition(other) else { return None };
+        let node = &graph.nodes[index];
+        if !node.op.is("broadcast_in_dim") {
+            return None;
+        }
+        let (from, channels) = (graph.shape(node.operands[0]), *graph.shape(value).get(1)?);
+        let axes = node.attributes.sizes("broadcast_dimensions");
+        let fits = from.iter().zip(&axes).all(|(&size, &axis)| size == if axis == 1 { channels } else { 1 });
+        let flat = root(graph, node.operands[0]);
+        (fits && axes.contains(&1) && graph.ty(flat).elements() == channels).then_some((flat, sum))
     }
 
     /// The leaky rectifier that is all that becomes of a value, its adjoint aside: its result and slope, within 0 and 1.
@@ -198,6 +214,24 @@ mod tests {
         assert_eq!(found(&[0.3, 0.4], false), None);
         assert_eq!(found(&[1.5, 0.4], false), None);
         assert_eq!(found(&[], false), None);
+    }
+
+    #[test]
+    fn a_bias_is_one_number_a_channel() {
+        let found = |shape: &[usize], axes: &[usize]| {
+            let b = Builder::new("t");
+            let value = b.exponential(input(&b, "x", &[2, 3, 3])).unwrap();
+            let bias = input(&b, "bias", shape);
+            let sum = b.add(value, b.broadcast_in_dim(bias, &[2, 3, 3], axes).unwrap()).unwrap();
+            b.output("y", sum);
+            let graph = b.finish();
+            ask(&graph, &[], |absorb| absorb.only_biased(value)) == Some((bias, sum))
+        };
+        assert!(found(&[3], &[1]));
+        assert!(found(&[1, 3, 1], &[0, 1, 2]));
+        assert!(!found(&[3], &[2]), "that is one for each place");
+        assert!(!found(&[1], &[1]));
+        assert!(!found(&[2, 3], &[0, 1]));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What a kernel computes on its way: a bias and a rectifier after a convolution, a residual gradient after a norm's.
 
-use fer_graph::{Definition, Value};
 use fer_plan::Absorb;
 
 use super::Lowering;
@@ -20,20 +19,5 @@ impl Lowering<'_> {
         for &adjoint in &self.merged {
             self.clusters.absorb(self.graph, self.graph.nodes[adjoint].results[0]);
         }
-    }
-
-    /// The one value for each channel of `[n, c, ...]` that `value` repeats.
-    pub(super) fn per_channel(&self, value: Value, channels: usize) -> Option<Value> {
-        let graph = self.graph;
-        let Definition::Node(index, _) = graph.definition(value) else { return None };
-        let node = &graph.nodes[index];
-        if !node.op.is("broadcast_in_dim") {
-            return None;
-        }
-        let from = graph.shape(node.operands[0]);
-        let axes = node.attributes.sizes("broadcast_dimensions");
-        let fits = from.iter().zip(&axes).all(|(&size, &axis)| size == if axis == 1 { channels } else { 1 });
-        let flat = fer_plan::root(graph, node.operands[0]);
-        (fits && axes.contains(&1) && graph.ty(flat).elements() == channels).then_some(flat)
     }
 }

@@ -43,8 +43,7 @@ impl Lowering<'_> {
         let (a, b) = (self.dense(node.operands[0]), self.dense(node.operands[1]));
         let value = node.results[0];
         if node.op.is("convolution") {
-            let added = self.absorbing().and_then(|a| a.only_added(value));
-            let bias = added.and_then(|(other, sum)| Some((self.per_channel(other, shape.out_channels)?, sum)));
+            let bias = self.absorbing().and_then(|absorb| absorb.only_biased(value));
             let mut reads = vec![a, b];
             let mut last = value;
             if let Some((bias, sum)) = bias {

@@ -58,8 +58,7 @@ impl Lowering<'_> {
         if !self.is_of_patches(shape) || self.targets.contains_key(&value) {
             return false;
         }
-        let added = self.absorbing().and_then(|a| a.only_added(value));
-        let bias = added.and_then(|(other, sum)| Some((self.per_channel(other, shape.out_channels)?, sum)));
+        let bias = self.absorbing().and_then(|absorb| absorb.only_biased(value));
         let (size, isa, factors) = (size(shape), self.isa(), self.options.factors);
         let patches = self.patches(node.operands[0], shape);
         let weight = self.dense(node.operands[1]);

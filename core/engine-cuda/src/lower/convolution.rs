@@ -7,7 +7,10 @@ mod products;
 
 use fer_graph::{DType, Node, Value, ops::Window};
 
-use self::{gather::Weights, geometry::Axis};
+use self::{
+    gather::{Target, Weights},
+    geometry::Axis,
+};
 use super::Lowering;
 use crate::{Element, Precision, device::Math};
 
@@ -81,18 +84,37 @@ impl Lowering<'_> {
         if self.nothing(value) {
             return;
         }
-        if shape.is_pointwise() {
+        // Of few channels memory decides, and a kernel that gathers takes what is behind it.
+        if shape.is_pointwise() && shape.channels.iter().any(|&c| c >= FEWEST) {
             self.pointwise(&shape, x, kernel, value);
         } else if shape.is_patches() {
             self.patches_forward(&shape, x, kernel, value);
         } else {
             let from = self.dense(x);
-            let to = self.output(value);
+            let target = self.on_the_way(value);
             let axes =
                 [0, 1].map(|a| Axis::forward(&shape.window, a, shape.cells[a], shape.kernel[a], shape.points[a]));
             let weights = Weights::forward(&shape, self.dense(kernel));
-            self.gather_points(&shape, from, &weights, axes, to, self.rounds(value));
+            self.gather_points(&shape, from, &weights, axes, target, self.rounds(value));
         }
+    }
+
+    /// Where a convolution's result goes: it may be computed with a bias and a leaky rectifier that follow.
+    fn on_the_way(&mut self, value: Value) -> Target {
+        let (mut bias, mut last) = (None, value);
+        if let Some((other, sum)) = self.absorbing().and_then(|absorb| absorb.only_biased(value)) {
+            self.clusters.absorb(self.graph, sum);
+            bias = Some(self.dense_as(other, Element::F32));
+            last = sum;
+        }
+        // Slope 0 has its own form: 0 * inf would be NaN.
+        let rectified = self.absorbing().and_then(|a| a.only_rectified(last)).filter(|(_, slope)| *slope > 0.0);
+        let Some((rectified, slope)) = rectified else { return Target { to: self.output(last), bias, slope: 1.0 } };
+        self.clusters.absorb(self.graph, rectified);
+        let to = self.output(rectified);
+        // What is positive stays so, and nothing else becomes it: the adjoint may look at the result instead.
+        self.set(last, to);
+        Target { to, bias, slope: slope as f32 }
     }
 
     pub(super) fn convolution_input_grad(&mut self, node: &Node) {
@@ -114,7 +136,7 @@ impl Lowering<'_> {
             for down in &down {
                 for across in &across {
                     let axes = [down.clone(), across.clone()];
-                    self.gather_points(&shape, from, &weights, axes, to, self.rounds(value));
+                    self.gather_points(&shape, from, &weights, axes, Target::plain(to), self.rounds(value));
                 }
             }
         }

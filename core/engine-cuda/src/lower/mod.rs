@@ -3,6 +3,7 @@
 //! A value is a place: a buffer and a [`View`] of it, so that slices, transpositions, windows and joins cost nothing where the next
 //! kernel can follow them; where it cannot, they are copied once, just before they are read.
 
+mod absorb;
 mod attention;
 mod call;
 mod convolution;

@@ -1,6 +1,5 @@
 //! layer_norm, softmax, log_softmax and l2_normalize, and their adjoints; batch_norm_training is in a file of its own.
 
-mod absorb;
 mod batch_norm;
 
 use fer_graph::{Node, Value};

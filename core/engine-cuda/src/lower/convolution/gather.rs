@@ -4,7 +4,12 @@ use super::{
     Shape,
     geometry::{Axis, Gather, Tile},
 };
-use crate::{Element, kernels::Family, lower::Lowering, plan::BufferId};
+use crate::{
+    Element,
+    kernels::Family,
+    lower::{Lowering, call::Kernel},
+    plan::BufferId,
+};
 
 /// Shared memory that several blocks of a multiprocessor can have side by side, and the most that one can.
 pub(super) const SHARED: usize = 40 << 10;
@@ -41,15 +46,37 @@ impl Weights {
     }
 }
 
+/// Where sums go, and what becomes of them on their way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    pub to: BufferId,
+    /// A number that is added for each channel, in f32.
+    pub bias: Option<BufferId>,
+    /// Of a leaky rectifier; 1 where there is none.
+    pub slope: f32,
+}
+
+impl Target {
+    /// As they are.
+    pub(super) fn plain(to: BufferId) -> Target {
+        Target { to, bias: None, slope: 1.0 }
+    }
+
+    /// The kernel's last parameters.
+    fn end(self, kernel: Kernel) -> Kernel {
+        kernel.read_if(self.bias).float(self.slope)
+    }
+}
+
 impl Lowering<'_> {
-    /// Writes what points gather to their places in `to`; `rounded` says that factors may be rounded to bfloat16.
+    /// Writes what points gather to their places; `rounded` says that factors may be rounded to bfloat16.
     pub(super) fn gather_points(
         &mut self,
         shape: &Shape,
         from: BufferId,
         weights: &Weights,
         axes: [Axis; 2],
-        to: BufferId,
+        target: Target,
         rounded: bool,
     ) {
         let gather = Gather {
@@ -63,13 +90,13 @@ impl Lowering<'_> {
             chunk: 1,
         };
         let done = if shape.is_depthwise() {
-            self.gather_depthwise(shape, &gather, from, weights, to)
+            self.gather_depthwise(shape, &gather, from, weights, target)
         } else {
-            (rounded && self.gather_rounded(shape, &gather, from, weights, to))
-                || self.gather_exact(shape, &gather, from, weights, to)
+            (rounded && self.gather_rounded(shape, &gather, from, weights, target))
+                || self.gather_exact(shape, &gather, from, weights, target)
         };
         if !done {
-            self.gather_direct(shape, &gather, from, weights, to);
+            self.gather_direct(shape, &gather, from, weights, target);
         }
     }
 
@@ -80,7 +107,7 @@ impl Lowering<'_> {
         gather: &Gather,
         from: BufferId,
         weights: &Weights,
-        to: BufferId,
+        target: Target,
     ) -> bool {
         // Tiles of sixteen channels that a warp has, and warps side by side along the channels.
         let (high, across) = match weights.out_channels {
@@ -130,11 +157,11 @@ impl Lowering<'_> {
         }
 
         let offsets = self.table(&gather.offsets());
-        let arguments = [self.c(from), self.c(to), &high.to_string(), &across.to_string()];
+        let arguments = [self.c(from), self.c(target.to), &high.to_string(), &across.to_string()];
         let kernel = self.kernel(Family::Convolution, "CONV_TENSOR", &arguments);
         let kernel = kernel.grid([gather.tiles(), tiles / (high * across), gather.groups], WARPS * 32).shared(shared);
-        let kernel = kernel.read(from).read(laid_out).read(offsets).write(to);
-        self.launch(kernel.words(gather.words()).int(tiles).int(steps));
+        let kernel = kernel.read(from).read(laid_out).read(offsets).write(target.to);
+        self.launch(target.end(kernel.words(gather.words()).int(tiles).int(steps)));
         true
     }
 
@@ -145,7 +172,7 @@ impl Lowering<'_> {
         gather: &Gather,
         from: BufferId,
         weights: &Weights,
-        to: BufferId,
+        target: Target,
     ) -> bool {
         // Channels of a thread, and warps side by side along the channels.
         let (wide, across) = match weights.out_channels {
@@ -183,12 +210,12 @@ impl Lowering<'_> {
         }
 
         let offsets_table = self.table(&gather.offsets());
-        let arguments = [self.c(from), self.c(to), &wide.to_string()];
+        let arguments = [self.c(from), self.c(target.to), &wide.to_string()];
         let kernel = self.kernel(Family::Convolution, "CONV_EXACT", &arguments);
         let blocks = [gather.tiles(), padded / width, gather.groups];
         let kernel = kernel.grid(blocks, WARPS * 32).shared(gather.chunk * of_channel + offsets);
-        let kernel = kernel.read(from).read(laid_out).read(offsets_table).write(to);
-        self.launch(kernel.words(gather.words()).int(across).int(padded));
+        let kernel = kernel.read(from).read(laid_out).read(offsets_table).write(target.to);
+        self.launch(target.end(kernel.words(gather.words()).int(across).int(padded)));
         true
     }
 
@@ -199,7 +226,7 @@ impl Lowering<'_> {
         gather: &Gather,
         from: BufferId,
         weights: &Weights,
-        to: BufferId,
+        target: Target,
     ) -> bool {
         let channels = gather.groups;
         let planes = gather.images * channels;
@@ -212,23 +239,23 @@ impl Lowering<'_> {
             return false;
         }
         let (places, offsets) = (self.table(&gather.places(shape.kernel[1])), self.table(&gather.offsets()));
-        let arguments = [self.c(from), self.c(weights.kernel), self.c(to)];
+        let arguments = [self.c(from), self.c(weights.kernel), self.c(target.to)];
         let kernel = self.kernel(Family::Convolution, "CONV_DEPTHWISE", &arguments);
         let kernel = kernel.grid([gather.tiles(), 1, 1], DEPTH_THREADS).shared(shared);
-        let kernel = kernel.read(from).read(weights.kernel).read(places).read(offsets).write(to);
-        self.launch(kernel.words(gather.words()).int(channels).int(shape.size()));
+        let kernel = kernel.read(from).read(weights.kernel).read(places).read(offsets).write(target.to);
+        self.launch(target.end(kernel.words(gather.words()).int(channels).int(shape.size())));
         true
     }
 
     /// Each sum by itself.
-    fn gather_direct(&mut self, shape: &Shape, gather: &Gather, from: BufferId, weights: &Weights, to: BufferId) {
+    fn gather_direct(&mut self, shape: &Shape, gather: &Gather, from: BufferId, weights: &Weights, target: Target) {
         let (places, offsets) = (self.table(&gather.places(shape.kernel[1])), self.table(&gather.offsets()));
         let points = gather.axes[0].points * gather.axes[1].points;
         let count = gather.images * gather.groups * gather.out_channels * points;
-        let arguments = [self.c(from), self.c(weights.kernel), self.c(to)];
+        let arguments = [self.c(from), self.c(weights.kernel), self.c(target.to)];
         let kernel = self.kernel(Family::Convolution, "CONV_DIRECT", &arguments).each(count, 256);
-        let kernel = kernel.read(from).read(weights.kernel).read(places).read(offsets).write(to).long(count);
+        let kernel = kernel.read(from).read(weights.kernel).read(places).read(offsets).write(target.to).long(count);
         let [group, one, other] = weights.steps;
-        self.launch(kernel.words(gather.words()).int(group).int(one).int(other));
+        self.launch(target.end(kernel.words(gather.words()).int(group).int(one).int(other)));
     }
 }

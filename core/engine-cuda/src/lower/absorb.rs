@@ -1,9 +1,10 @@
-//! What a kernel computes on its way: the addition of a residual gradient to a norm's, and rectifiers around a batch norm.
+//! What a kernel computes on its way: the addition of a residual gradient to a norm's, rectifiers around a batch norm, and a bias and a
+//! rectifier behind a convolution.
 
 use fer_graph::{Definition, Node, Value};
 use fer_plan::Absorb;
 
-use crate::lower::Lowering;
+use super::Lowering;
 
 impl Lowering<'_> {
     /// What a kernel may compute on its way; nothing where that is switched off.
