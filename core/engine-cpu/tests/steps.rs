@@ -271,3 +271,36 @@ fn executables_take_turns_in_one_arena() {
         assert!((run(executable.as_ref(), count) - expected).abs() < 1e-5 * expected);
     }
 }
+
+/// A value that is read both as it stands and in another order is not overwritten on the way: other elements are still to be read.
+#[test]
+fn what_is_read_in_two_orders_is_not_overwritten() {
+    for order in ["transposed", "rolled", "rows from the second on"] {
+        let b = Builder::new("t");
+        let x = b.input("x", TensorType::float([70, 70])).unwrap();
+        let e = b.exponential(x).unwrap();
+        let other = match order {
+            "transposed" => b.transpose(e, &[1, 0]).unwrap(),
+            "rolled" => b.roll(e, 0, 1).unwrap(),
+            _ => b.broadcast_in_dim(b.slice_axis(e, 0, 1, 2).unwrap(), &[70, 70], &[0, 1]).unwrap(),
+        };
+        b.output("sum", b.add(e, other).unwrap());
+        let graph = b.finish();
+        let given = numbers(4900, 3);
+        let feeds = Feeds::from([("x".to_owned(), Tensor::f64([70, 70], given.clone()))]);
+        for no_fuse in [&[][..], &["elementwise"]] {
+            let engine = engine(no_fuse);
+            let sum = engine.compile(&graph).unwrap().run(engine.store().as_mut(), &feeds).unwrap()["sum"].to_f64();
+            for (i, sum) in sum.into_iter().enumerate() {
+                let (row, column) = (i / 70, i % 70);
+                let seen = match order {
+                    "transposed" => column * 70 + row,
+                    "rolled" => (row + 69) % 70 * 70 + column,
+                    _ => 70 + column,
+                };
+                let expected = given[i].exp() + given[seen].exp();
+                assert!((sum - expected).abs() <= 1e-6 * expected, "{order} {no_fuse:?} {i}: {sum} for {expected}");
+            }
+        }
+    }
+}

@@ -5,6 +5,7 @@ use crate::{Life, pack};
 /// The buffers of one call, by number.
 #[derive(Clone, Copy, Debug)]
 pub struct Touched<'a> {
+    /// One for each way in which a buffer is read: what is read in two is nobody's to write over.
     pub reads: &'a [usize],
     pub writes: &'a [usize],
     /// Pairs of a read and a written buffer that may be one.

@@ -92,3 +92,27 @@ fn copies_go_by_tiles() {
         problem([&[2, 37, 90], &[1, 1, 1], &[1, 1, 1]], |b, [x, ..]| vec![b.transpose(x, &[0, 2, 1]).unwrap()]);
     check(problem, 1);
 }
+
+/// A value that is read both as it stands and in another order cannot be overwritten on the way: who writes an element is not who read it
+/// last.
+#[test]
+fn what_is_read_in_two_orders_is_not_overwritten() {
+    for rolled in [false, true] {
+        let b = Builder::new("t");
+        let x = b.input("x", TensorType::float([64, 64])).unwrap();
+        let e = b.exponential(x).unwrap();
+        let other = if rolled { b.roll(e, 0, 1).unwrap() } else { b.transpose(e, &[1, 0]).unwrap() };
+        b.output("result0", b.add(e, other).unwrap());
+        let graph = b.finish();
+        let feeds = Feeds::from([("x".to_owned(), Tensor::f64([64, 64], numbers(4096, 3)))]);
+        let truth = run(&DfdxEngine::new(Floats::F64), &graph, &feeds);
+        for no_fuse in [vec![], vec!["elementwise".to_owned()]] {
+            // One arena, in which a result may take the place of an operand.
+            let options = Options { no_fuse: no_fuse.into_iter().collect(), ..Options::default() };
+            let ours = run(&CudaEngine::new(Arc::new(EmulatedDevice::new()), options), &graph, &feeds);
+            for (a, b) in ours["result0"].to_f64().iter().zip(truth["result0"].to_f64()) {
+                assert!((a - b).abs() <= 1e-6 * b, "{a} and {b}");
+            }
+        }
+    }
+}

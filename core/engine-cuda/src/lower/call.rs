@@ -171,14 +171,12 @@ impl Lowering<'_> {
     pub(super) fn emit(
         &mut self,
         command: Command<BufferId>,
-        mut reads: Vec<BufferId>,
-        mut writes: Vec<BufferId>,
+        reads: Vec<BufferId>,
+        writes: Vec<BufferId>,
         in_place: Vec<(BufferId, BufferId)>,
     ) {
-        for list in [&mut reads, &mut writes] {
-            list.sort_unstable();
-            list.dedup();
-        }
+        // A buffer that is read in two ways stands among the reads twice: so its place is given to no result, which would be written where
+        // the other way is still to be read.
         let mut seen = reads.clone();
         seen.extend(&writes);
         seen.sort_unstable();
