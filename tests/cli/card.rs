@@ -90,6 +90,46 @@ fn a_run_on_a_card_is_near_the_processor_s_and_the_same_each_time() {
     }
 }
 
+/// Two steps of every backbone behind learned resizers, in one arena on a card that sees every race: near the processor's.
+#[test]
+fn every_backbone_trains_on_a_card() {
+    let machine = Machine::new();
+    for backbone in [
+        r#"plugin: "vit", patch_size: 8, embed_dim: 16, depth: 2, num_heads: 2"#,
+        r#"plugin: "convit", patch_size: 8, embed_dim: 8, depth: 2, num_heads: 4, local_up_to_layer: 1"#,
+        r#"plugin: "xcit", patch_size: 8, embed_dim: 16, depth: 1, num_heads: 2"#,
+        r#"plugin: "swin", patch_size: 4, window_size: 4, embed_dim: 8, depths: [2, 1], num_heads: [1, 2], drop_path_rate: 0.2"#,
+        r#"plugin: "resnet", layers: [1, 1, 1, 1], channels: [2, 4, 4, 8], block: "bottleneck""#,
+    ] {
+        let config = format!(
+            r#"Experiment(
+    name: "small",
+    data: Builtin(train: 16, validation: 8, test: 8, size: 24),
+    model: (resizers: [(plugin: "stn", hidden: 4), (plugin: "ltr", size: 32, channels: 4)], backbone: ({backbone})),
+    loss: (plugin: "f-pdls", alpha: 0.8, gamma: 2.0),
+    optimiser: AdamW(learning_rate: 1e-3),
+    epochs: 1, batch: 8, seed: 3, clip: 1.0,
+)
+"#
+        );
+        machine.0.write("small.ron", config);
+        let losses = |out: &str| {
+            let lines = Record::only(&machine.0, out).lines();
+            fs::remove_dir_all(machine.0.path(out)).expect("a folder");
+            lines.iter().filter_map(|line| line["loss"].as_f64()).collect::<Vec<_>>()
+        };
+        machine.run("seed=5", "run small.ron --engine cuda --precision f32 --out card").ok();
+        let ours = losses("card");
+        machine.0.run("run small.ron --engine cpu --precision f32 --out processor").ok();
+        let theirs = losses("processor");
+        assert!(ours.len() >= 2 && ours.len() == theirs.len(), "{backbone}: {ours:?} and {theirs:?}");
+        for (a, b) in ours.iter().zip(&theirs) {
+            // Two steps of f32, whose sums are taken in other orders; batch norms of eight images amplify that.
+            assert!((a - b).abs() <= 1e-3 * b.abs(), "{backbone}: {ours:?} and {theirs:?}");
+        }
+    }
+}
+
 /// A card that is lost within the second epoch: an error that says so, and the last checkpoint goes on to the bits of a run that was never
 /// broken.
 #[test]
