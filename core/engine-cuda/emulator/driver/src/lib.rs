@@ -3,7 +3,7 @@
 //! for libraries to the replay of a step.
 //!
 //! It is laid under the names `libcuda.so.1`, `libnvrtc.so.13` and `libcublasLt.so.13` into a folder of `LD_LIBRARY_PATH`. As one file
-//! under three names it is one library to the loader, with one [`state`].
+//! under three names it is one library to the loader, with one `state`.
 //!
 //! It is as lazy as a driver may be, and as eager: what is asked of a stream is done at any time until somebody waits for it, in an order
 //! of chance that streams and events allow. It refuses what a driver would refuse, and says on the standard error what was wrong.
