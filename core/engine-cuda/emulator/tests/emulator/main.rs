@@ -6,3 +6,4 @@ mod kernels;
 mod misuse;
 mod products;
 mod races;
+mod traffic;
