@@ -84,8 +84,7 @@ impl Lowering<'_> {
         if self.nothing(value) {
             return;
         }
-        // Of few channels memory decides, and a kernel that gathers takes what is behind it.
-        if shape.is_pointwise() && shape.channels.iter().any(|&c| c >= FEWEST) {
+        if shape.is_pointwise() {
             self.pointwise(&shape, x, kernel, value);
         } else if shape.is_patches() {
             self.patches_forward(&shape, x, kernel, value);
