@@ -2,6 +2,9 @@
 //!
 //! A loader reads `LD_LIBRARY_PATH` when a program starts, so each test starts this program anew with itself as the only test.
 
+#[path = "../../../tests/passes/mod.rs"]
+mod passes;
+
 use std::{
     env, fs,
     os::unix::fs::symlink,
@@ -13,13 +16,10 @@ use std::{
 use fer_cuda_emulator::EmulatedDevice;
 use fer_engine::{
     Engine, EngineError, Feeds, Tensor,
-    conformance::{
-        self, Tolerance,
-        steps::{entries, feeds, prepare, train, training_step},
-    },
+    conformance::steps::{feeds, prepare, train, training_step},
 };
 use fer_engine_cuda::{
-    CudaEngine, Options, Precision,
+    CudaEngine, Precision,
     cuda::{CudaDevice, survey},
     device::{Command as Asked, Device, DeviceError, Launch, Parameter, Unit},
 };
@@ -61,8 +61,12 @@ fn open(cache: Option<PathBuf>) -> CudaDevice {
     CudaDevice::open(0, cache).unwrap_or_else(|error| panic!("{error}; {:?}", error.notes))
 }
 
+fn shared() -> Arc<dyn Device> {
+    Arc::new(open(None))
+}
+
 fn engine(device: Arc<dyn Device>, precision: Precision) -> CudaEngine {
-    CudaEngine::new(device, Options { precision, smallest_rounded: 0, ..Options::default() })
+    passes::engine(&device, precision, &[])
 }
 
 #[test]
@@ -101,27 +105,18 @@ fn a_driver_without_a_card_is_said_to_have_none() {
     });
 }
 
-/// Each element of a problem's answer to `2^-7` of the largest: see the emulator's own test.
-const ROUNDED: Tolerance = Tolerance { f64: 0.0, f32: 3e-2, elementwise: false };
-
 #[test]
 fn all_problems_are_solved_through_the_driver() {
     with_card("all_problems_are_solved_through_the_driver", &["seed=1"], || {
-        let device: Arc<dyn Device> = Arc::new(open(None));
-        for (group, _) in conformance::GROUPS {
-            if let Err(failure) = conformance::run_group(&engine(device.clone(), Precision::F32), group, 2) {
-                panic!("f32: {failure}");
-            }
-        }
-        for precision in [Precision::Tf32, Precision::Bf16] {
-            for group in ["product", "convolution", "attention"] {
-                let engine = engine(device.clone(), precision);
-                if let Err(failure) = conformance::run_group_within(&engine, group, 2, |_| ROUNDED) {
-                    panic!("{precision:?}: {failure}");
-                }
-            }
-        }
+        let device = shared();
+        passes::all_problems_in_f32(&device, 2);
+        passes::problems_with_rounded_factors(&device, 2);
     });
+}
+
+#[test]
+fn steps_agree_with_the_reference() {
+    with_card("steps_agree_with_the_reference", &["seed=1"], || passes::steps_agree_with_the_reference(&shared()));
 }
 
 /// However lazy or eager the driver is, and whether or not the host has memory to pin: the bits are those of the emulator itself, where
@@ -138,44 +133,11 @@ fn steps_have_the_same_bits_as_without_a_driver() {
     });
 }
 
-/// Inputs that come in while the step before runs are the right ones.
+/// What comes in while the step before runs is what the next one computes with, and each command of a step has a time.
 #[test]
-fn what_comes_in_ahead_is_what_is_computed_with() {
+fn steps_ahead_and_timed_are_steps() {
     let settings = ["seed=1", "seed=2", "seed=3", "seed=4", "seed=5,pinned=0"];
-    with_card("what_comes_in_ahead_is_what_is_computed_with", &settings, || {
-        let graph = training_step().unwrap();
-        let engine = engine(Arc::new(open(None)), Precision::F32);
-        let (losses, after) = train(&engine, 6).unwrap();
-        let mut store = prepare(&engine, &graph);
-        let executable = engine.compile(&graph).unwrap();
-        let mut now = Arc::new(feeds(1));
-        for (step, loss) in (1..=6).zip(losses) {
-            let next = Arc::new(feeds(step + 1));
-            let outputs = executable.run_ahead(store.as_mut(), &now, &mut || Some(next.clone())).unwrap();
-            assert_eq!(outputs["loss"].item(), Some(loss), "step {step}");
-            now = next;
-        }
-        assert_eq!(entries(store.as_ref()), after);
-    });
-}
-
-/// A step that is timed is a step, and each of its commands has a time.
-#[test]
-fn commands_are_timed_one_by_one() {
-    with_card("commands_are_timed_one_by_one", &["seed=1"], || {
-        let graph = training_step().unwrap();
-        let engine = engine(Arc::new(open(None)), Precision::F32);
-        let executable = engine.compile(&graph).unwrap();
-        let (mut timed, mut plain) = (prepare(&engine, &graph), prepare(&engine, &graph));
-        let mut times = vec![];
-        executable
-            .run_timed(timed.as_mut(), &feeds(1), &mut |call, time| times.push((call.op.to_string(), time)))
-            .unwrap();
-        executable.run(plain.as_mut(), &feeds(1)).unwrap();
-        assert_eq!(entries(timed.as_ref()), entries(plain.as_ref()));
-        assert_eq!(executable.summary().map(|s| s.calls), Some(times.len()));
-        assert!(times.iter().any(|(_, time)| !time.is_zero()), "{times:?}");
-    });
+    with_card("steps_ahead_and_timed_are_steps", &settings, || passes::steps_ahead_and_timed_are_steps(&shared()));
 }
 
 #[test]
@@ -340,15 +302,27 @@ fn any_thread_may_use_the_card() {
     });
 }
 
-/// A value that has no elements, and a feed that nobody reads.
+/// The limits that a profile shows come from what is asked of the driver like a step's commands.
 #[test]
-fn nothing_is_uploaded_for_nothing() {
-    with_card("nothing_is_uploaded_for_nothing", &["seed=1"], || {
-        let engine = engine(Arc::new(open(None)), Precision::F32);
+fn limits_are_measured_through_the_driver() {
+    with_card("limits_are_measured_through_the_driver", &["seed=1"], || {
+        for (precision, of) in [(Precision::Tf32, "products of tf32"), (Precision::Bf16, "products of bf16")] {
+            let limits = engine(shared(), precision).limits().unwrap().expect("a device has limits");
+            assert!(limits.flops > 0.0 && limits.bandwidth > 0.0 && limits.of == of, "{limits:?}");
+        }
+    });
+}
+
+/// A feed that no input asks for is left alone.
+#[test]
+fn a_feed_that_nobody_reads_changes_nothing() {
+    with_card("a_feed_that_nobody_reads_changes_nothing", &["seed=1"], || {
+        let engine = engine(shared(), Precision::F32);
         let graph = training_step().unwrap();
-        let mut store = prepare(&engine, &graph);
-        let more: Feeds = feeds(1).into_iter().chain([("other".into(), Tensor::scalar(1.0))]).collect();
         let executable = engine.compile(&graph).unwrap();
-        assert!(executable.run(store.as_mut(), &more).unwrap()["loss"].item().is_some());
+        let loss = |feeds: &Feeds| executable.run(prepare(&engine, &graph).as_mut(), feeds).unwrap()["loss"].item();
+        let more: Feeds = feeds(1).into_iter().chain([("other".into(), Tensor::scalar(1.0))]).collect();
+        assert!(loss(&more).is_some());
+        assert_eq!(loss(&more), loss(&feeds(1)));
     });
 }
