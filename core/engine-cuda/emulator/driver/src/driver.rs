@@ -14,7 +14,7 @@ use crate::{
     nvrtc::unit_of,
     state::{
         Answer, Function, INVALID_DEVICE, INVALID_HANDLE, INVALID_IMAGE, INVALID_VALUE, NOT_FOUND, NOT_READY, SUCCESS,
-        State, WORDS, giving_back, inside, make_current, say, started, state,
+        State, WORDS, give, giving_back, inside, make_current, say, started, state,
     },
     work::{Event, Graph, Stream, Work},
 };
@@ -36,8 +36,7 @@ fn word(
     which: impl Fn(&(u32, &'static CStr, &'static CStr)) -> *const c_char,
 ) -> u32 {
     let found = WORDS.iter().find(|words| words.0 == number);
-    // SAFETY: the caller gave a place for a pointer.
-    unsafe { to.write(found.map_or(null(), which)) };
+    give(to, found.map_or(null(), which));
     if found.is_some() { SUCCESS } else { INVALID_VALUE }
 }
 
@@ -53,8 +52,7 @@ pub extern "C" fn cuGetErrorString(number: u32, to: *mut *const c_char) -> u32 {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuDriverGetVersion(to: *mut c_int) -> u32 {
-    // SAFETY: the caller gave a place for a number.
-    unsafe { to.write(state().settings.version) };
+    give(to, state().settings.version);
     SUCCESS
 }
 
@@ -70,8 +68,7 @@ pub extern "C" fn cuInit(flags: c_uint) -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuDeviceGetCount(to: *mut c_int) -> u32 {
     started(|state| {
-        // SAFETY: the caller gave a place for a number.
-        unsafe { to.write(state.settings.cards) };
+        give(to, state.settings.cards);
         Ok(())
     })
 }
@@ -82,8 +79,7 @@ pub extern "C" fn cuDeviceGet(to: *mut c_int, index: c_int) -> u32 {
         if !(0..state.settings.cards).contains(&index) {
             return Err(say(INVALID_DEVICE, &format!("there is no device {index}")));
         }
-        // SAFETY: the caller gave a place for a number.
-        unsafe { to.write(index) };
+        give(to, index);
         Ok(())
     })
 }
@@ -107,8 +103,7 @@ pub extern "C" fn cuDeviceGetName(to: *mut c_char, room: c_int, _device: c_int) 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuDeviceTotalMem_v2(to: *mut usize, _device: c_int) -> u32 {
     started(|state| {
-        // SAFETY: the caller gave a place for a number.
-        unsafe { to.write(state.device.info().total_memory) };
+        give(to, state.device.info().total_memory);
         Ok(())
     })
 }
@@ -125,8 +120,7 @@ pub extern "C" fn cuDeviceGetAttribute(to: *mut c_int, attribute: c_uint, _devic
             97 => info.shared_memory,
             _ => return Err(say(INVALID_VALUE, &format!("attribute {attribute} of a device is not known here"))),
         };
-        // SAFETY: the caller gave a place for a number.
-        unsafe { to.write(number as c_int) };
+        give(to, number as c_int);
         Ok(())
     })
 }
@@ -135,8 +129,7 @@ pub extern "C" fn cuDeviceGetAttribute(to: *mut c_int, attribute: c_uint, _devic
 pub extern "C" fn cuDevicePrimaryCtxRetain(to: *mut *mut c_void, _device: c_int) -> u32 {
     started(|state| {
         state.retained += 1;
-        // SAFETY: the caller gave a place for a handle.
-        unsafe { to.write(pointer(0x1000)) };
+        give(to, pointer(0x1000));
         Ok(())
     })
 }
@@ -167,8 +160,7 @@ pub extern "C" fn cuModuleLoadData(to: *mut *mut c_void, image: *const c_void) -
         loaded.map_err(|error| state.refused(&error))?;
         let handle = state.handle();
         state.modules.insert(handle, unit);
-        // SAFETY: the caller gave a place for a handle.
-        unsafe { to.write(pointer(handle)) };
+        give(to, pointer(handle));
         Ok(())
     })
 }
@@ -201,8 +193,7 @@ pub extern "C" fn cuModuleGetFunction(to: *mut *mut c_void, module: *mut c_void,
                 handle
             }
         };
-        // SAFETY: the caller gave a place for a handle.
-        unsafe { to.write(pointer(handle)) };
+        give(to, pointer(handle));
         Ok(())
     })
 }
@@ -226,11 +217,8 @@ pub extern "C" fn cuFuncGetParamInfo(function: *mut c_void, index: usize, offset
     inside(|state| {
         let function = state.functions.get(&function.addr()).ok_or_else(|| unknown("kernel"))?;
         let parameter = function.parameters.get(index).ok_or(INVALID_VALUE)?;
-        // SAFETY: the caller gave places for two numbers.
-        unsafe {
-            offset.write(16 * index);
-            size.write(parameter.bytes());
-        }
+        give(offset, 16 * index);
+        give(size, parameter.bytes());
         Ok(())
     })
 }
@@ -278,8 +266,7 @@ pub extern "C" fn cuStreamCreate(to: *mut *mut c_void, _flags: c_uint) -> u32 {
     inside(|state| {
         let handle = state.handle();
         state.streams.insert(handle, Stream::default());
-        // SAFETY: the caller gave a place for a handle.
-        unsafe { to.write(pointer(handle)) };
+        give(to, pointer(handle));
         Ok(())
     })
 }
@@ -326,8 +313,7 @@ pub extern "C" fn cuStreamEndCapture(stream: *mut c_void, to: *mut *mut c_void) 
         let works = state.stream(stream)?.end_capture()?;
         let handle = state.handle();
         state.graphs.insert(handle, works);
-        // SAFETY: the caller gave a place for a handle.
-        unsafe { to.write(pointer(handle)) };
+        give(to, pointer(handle));
         Ok(())
     })
 }
@@ -346,8 +332,7 @@ pub extern "C" fn cuGraphInstantiateWithFlags(to: *mut *mut c_void, graph: *mut 
         let works = state.graphs.get(&graph.addr()).ok_or_else(|| unknown("graph"))?.clone();
         let handle = state.handle();
         state.executables.insert(handle, Arc::new(Graph(works)));
-        // SAFETY: the caller gave a place for a handle.
-        unsafe { to.write(pointer(handle)) };
+        give(to, pointer(handle));
         Ok(())
     })
 }
@@ -379,8 +364,7 @@ pub extern "C" fn cuEventCreate(to: *mut *mut c_void, flags: c_uint) -> u32 {
         let handle = state.handle();
         // CU_EVENT_DISABLE_TIMING.
         state.events.insert(handle, Event { timed: flags & 2 == 0, ..Event::default() });
-        // SAFETY: the caller gave a place for a handle.
-        unsafe { to.write(pointer(handle)) };
+        give(to, pointer(handle));
         Ok(())
     })
 }
@@ -420,8 +404,7 @@ pub extern "C" fn cuEventElapsedTime(to: *mut f32, start: *mut c_void, end: *mut
             event.at.filter(|_| event.happened == event.recorded).ok_or(NOT_READY)
         };
         let (start, end) = (at(start)?, at(end)?);
-        // SAFETY: the caller gave a place for a number.
-        unsafe { to.write(end.saturating_duration_since(start).as_secs_f32() * 1e3) };
+        give(to, end.saturating_duration_since(start).as_secs_f32() * 1e3);
         Ok(())
     })
 }

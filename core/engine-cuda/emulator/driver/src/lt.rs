@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     product::{Descriptor, Epilogue, Layout, Product},
-    state::{SUCCESS as DONE, State, inside, say, state},
+    state::{SUCCESS as DONE, State, give, inside, say, state},
 };
 
 /// Answers, by their numbers.
@@ -68,8 +68,7 @@ fn add<T>(to: *mut *mut c_void, value: T, of: impl FnOnce(&mut Made) -> &mut Has
     let mut state = state();
     let handle = state.handle();
     of(&mut state.products).insert(handle, value);
-    // SAFETY: the caller gave a place for a handle.
-    unsafe { to.write(without_provenance_mut(handle)) };
+    give(to, without_provenance_mut(handle));
     SUCCESS
 }
 
@@ -294,11 +293,8 @@ pub extern "C" fn cublasLtMatmulAlgoGetHeuristic(
     // Only where k may be split into parts whose sums are floats does it want room for them.
     let workspace = if preference.schemes & 2 != 0 { WORKSPACE.min(preference.workspace as usize) } else { 0 };
     let algorithm = Algorithm { made_for: made_for(descriptor, &layouts), aligned: preference.aligned, _more: [0; 5] };
-    // SAFETY: the caller gave room for at least one proposal, and a place for a number.
-    unsafe {
-        to.cast::<Proposal>().write(Proposal { algorithm, workspace, state: SUCCESS, waves: 1.0, reserved: [0; 4] });
-        count.write(1);
-    }
+    give(to.cast(), Proposal { algorithm, workspace, state: SUCCESS, waves: 1.0, reserved: [0; 4] });
+    give(count, 1);
     SUCCESS
 }
 

@@ -9,7 +9,7 @@ use std::{
 use fer_engine_cuda::device::{Device, MemoryInfo};
 
 use crate::{
-    state::{Answer, INVALID_VALUE, OUT_OF_MEMORY, State, giving_back, inside, say},
+    state::{Answer, INVALID_VALUE, OUT_OF_MEMORY, State, give, giving_back, inside, say},
     work::Work,
 };
 
@@ -18,11 +18,8 @@ pub extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> u32 {
     inside(|state| {
         let memory = Device::memory(&state.device).map_err(|error| state.refused(&error))?;
         let MemoryInfo { free: now, total: all } = memory;
-        // SAFETY: the caller gave places for two numbers.
-        unsafe {
-            free.write(now);
-            total.write(all);
-        }
+        give(free, now);
+        give(total, all);
         Ok(())
     })
 }
@@ -34,8 +31,7 @@ pub extern "C" fn cuMemAlloc_v2(to: *mut u64, bytes: usize) -> u32 {
             return Err(say(INVALID_VALUE, "an allocation of no bytes"));
         }
         let address = state.device.allocate(bytes).map_err(|error| state.refused(&error))?;
-        // SAFETY: the caller gave a place for an address.
-        unsafe { to.write(address) };
+        give(to, address);
         Ok(())
     })
 }
@@ -59,8 +55,7 @@ pub extern "C" fn cuMemHostAlloc(to: *mut *mut c_void, bytes: usize, _flags: c_u
         let mut memory = vec![u128::MAX; bytes.div_ceil(16).max(1)];
         let start: *mut c_void = memory.as_mut_ptr().cast();
         state.pinned.insert(start.expose_provenance(), memory);
-        // SAFETY: the caller gave a place for an address.
-        unsafe { to.write(start) };
+        give(to, start);
         Ok(())
     })
 }

@@ -10,6 +10,8 @@ use std::{
 use fer_cuda_emulator::EmulatedDevice;
 use fer_engine_cuda::device::{Device, DeviceError, Unit};
 
+use crate::state::give;
+
 /// Answers, by their numbers.
 const SUCCESS: c_int = 0;
 const INVALID_PROGRAM: c_int = 4;
@@ -63,18 +65,14 @@ fn with(program: *mut c_void, body: impl FnOnce(&mut Program) -> c_int) -> c_int
 
 #[unsafe(no_mangle)]
 pub extern "C" fn nvrtcVersion(major: *mut c_int, minor: *mut c_int) -> c_int {
-    // SAFETY: the caller gave places for two numbers.
-    unsafe {
-        major.write(12);
-        minor.write(9);
-    }
+    give(major, 12);
+    give(minor, 9);
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn nvrtcGetNumSupportedArchs(to: *mut c_int) -> c_int {
-    // SAFETY: the caller gave a place for a number.
-    unsafe { to.write(ARCHITECTURES.len() as c_int) };
+    give(to, ARCHITECTURES.len() as c_int);
     SUCCESS
 }
 
@@ -114,8 +112,7 @@ pub extern "C" fn nvrtcCreateProgram(
     let mut programs = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
     let handle = (1..).find(|handle| !programs.contains_key(handle)).unwrap_or(usize::MAX);
     programs.insert(handle, Program { unit, log: String::new(), code: vec![] });
-    // SAFETY: the caller gave a place for a handle.
-    unsafe { to.write(without_provenance_mut(handle)) };
+    give(to, without_provenance_mut(handle));
     SUCCESS
 }
 
@@ -162,8 +159,8 @@ pub extern "C" fn nvrtcDestroyProgram(program: *mut *mut c_void) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn nvrtcGetProgramLogSize(program: *mut c_void, to: *mut usize) -> c_int {
     with(program, |program| {
-        // SAFETY: the caller gave a place for a number; the zero at the end counts.
-        unsafe { to.write(program.log.len() + 1) };
+        // The zero at the end counts.
+        give(to, program.log.len() + 1);
         SUCCESS
     })
 }
@@ -183,8 +180,7 @@ pub extern "C" fn nvrtcGetProgramLog(program: *mut c_void, to: *mut c_char) -> c
 #[unsafe(no_mangle)]
 pub extern "C" fn nvrtcGetCUBINSize(program: *mut c_void, to: *mut usize) -> c_int {
     with(program, |program| {
-        // SAFETY: the caller gave a place for a number.
-        unsafe { to.write(program.code.len()) };
+        give(to, program.code.len());
         SUCCESS
     })
 }

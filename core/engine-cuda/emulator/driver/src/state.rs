@@ -157,6 +157,12 @@ pub(crate) fn giving_back(body: impl FnOnce(&mut State) -> Answer) -> u32 {
     })
 }
 
+/// Writes an answer to the place that the caller gave for it.
+pub(crate) fn give<T>(to: *mut T, answer: T) {
+    // SAFETY: callers hold to NVIDIA's documentation (see the crate), by which `to` is a place for one `T`.
+    unsafe { to.write(answer) };
+}
+
 /// Says what is wrong, for whoever reads the test's output, and gives the number back.
 pub(crate) fn say(number: u32, what: &str) -> u32 {
     eprintln!("emulated driver: {what} (error {number})");
