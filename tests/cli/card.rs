@@ -45,6 +45,19 @@ impl Machine {
     }
 }
 
+fn losses(lines: &[Value]) -> Vec<f64> {
+    lines.iter().filter_map(|line| line["loss"].as_f64()).collect()
+}
+
+/// Some steps of f32, whose sums are taken in other orders: Adam makes much of small gradients, and batch norms of few images of any.
+#[track_caller]
+fn near(card: &[f64], processor: &[f64], steps: usize, what: &str) {
+    assert!(card.len() >= steps && card.len() == processor.len(), "{what}: {card:?} and {processor:?}");
+    for (a, b) in card.iter().zip(processor) {
+        assert!((a - b).abs() <= 1e-3 * b.abs(), "{what}: {card:?} and {processor:?}");
+    }
+}
+
 #[test]
 fn a_card_is_shown_with_its_libraries() {
     let machine = Machine::new();
@@ -81,13 +94,7 @@ fn a_run_on_a_card_is_near_the_processor_s_and_the_same_each_time() {
     one.same_as(&other, "another order");
     machine.0.run("run micro.ron --engine cpu --precision f32 --out processor").ok();
     let processor = Record::only(&machine.0, "processor").outcome();
-    let losses = |lines: &[Value]| lines.iter().filter_map(|line| line["loss"].as_f64()).collect::<Vec<_>>();
-    let (ours, theirs) = (losses(&one.lines), losses(&processor.lines));
-    assert!(ours.len() >= 8 && ours.len() == theirs.len(), "{ours:?} and {theirs:?}");
-    for (a, b) in ours.iter().zip(&theirs) {
-        // Eight steps of f32, whose sums are taken in other orders, and Adam, which makes much of small gradients.
-        assert!((a - b).abs() <= 1e-3 * b.abs(), "{ours:?} and {theirs:?}");
-    }
+    near(&losses(&one.lines), &losses(&processor.lines), 8, "micro");
 }
 
 /// Two steps of every backbone behind learned resizers, in one arena on a card that sees every race: near the processor's.
@@ -113,20 +120,15 @@ fn every_backbone_trains_on_a_card() {
 "#
         );
         machine.0.write("small.ron", config);
-        let losses = |out: &str| {
+        let trained = |out: &str| {
             let lines = Record::only(&machine.0, out).lines();
             fs::remove_dir_all(machine.0.path(out)).expect("a folder");
-            lines.iter().filter_map(|line| line["loss"].as_f64()).collect::<Vec<_>>()
+            losses(&lines)
         };
         machine.run("seed=5", "run small.ron --engine cuda --precision f32 --out card").ok();
-        let ours = losses("card");
+        let card = trained("card");
         machine.0.run("run small.ron --engine cpu --precision f32 --out processor").ok();
-        let theirs = losses("processor");
-        assert!(ours.len() >= 2 && ours.len() == theirs.len(), "{backbone}: {ours:?} and {theirs:?}");
-        for (a, b) in ours.iter().zip(&theirs) {
-            // Two steps of f32, whose sums are taken in other orders; batch norms of eight images amplify that.
-            assert!((a - b).abs() <= 1e-3 * b.abs(), "{backbone}: {ours:?} and {theirs:?}");
-        }
+        near(&card, &trained("processor"), 2, backbone);
     }
 }
 
