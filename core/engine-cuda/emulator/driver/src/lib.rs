@@ -6,7 +6,8 @@
 //! under three names it is one library to the loader, with one `state`.
 //!
 //! It is as lazy as a driver may be, and as eager: what is asked of a stream is done at any time until somebody waits for it, in an order
-//! of chance that streams and events allow. It refuses what a driver would refuse, and says on the standard error what was wrong.
+//! of chance that streams and events allow. It refuses what NVIDIA's documentation says is refused, and says on the standard error what was
+//! wrong.
 //!
 //! Read in this order: `settings` (what a test may ask of it), `state` (what there is), `work` (what streams do), `driver`, `memory`,
 //! `nvrtc` and `lt` (the functions). All functions take what C gives them: their callers hold to NVIDIA's documentation, and each
