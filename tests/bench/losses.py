@@ -3,9 +3,9 @@
 import csv
 import itertools
 
-# How far a loss of the first steps may be from the truth whatever PyTorch does, as a share of it. Both sides sum f32 in orders of
-# their own; the others round factors to 2^-11 (tf32) and 2^-8 (bf16) of themselves, at places of their own, and are given five such
-# roundings. In bf16 a processor has been seen at four, 1.5e-2, before this number was settled.
+# How far a loss of the first steps may be from the truth whatever PyTorch does, as a share of it. Both sides sum f32 in orders
+# of their own; the others round factors to 2^-11 (tf32) and 2^-8 (bf16) of themselves, at places of their own, and are given
+# five such roundings. In bf16 a processor has been seen at four, 1.5e-2, before this number was settled.
 TOLERANCES = {"f32": 1e-5, "tf32": 2.5e-3, "bf16": 2e-2}
 
 # What is further from the truth than PyTorch by more than this factor is not rounding at other places any more.
