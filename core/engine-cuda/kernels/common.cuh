@@ -129,17 +129,3 @@ __device__ __forceinline__ float block_max(float v, float* shared) {
     __syncthreads();
     return v;
 }
-
-// Tensor cores -------------------------------------------------------------------------------------------------------------------
-
-// c[16 x 8] += a[16 x 16] b[16 x 8], of a warp. Lane l, with g = l / 4 and t = l % 4, holds
-//     a: rows g, g + 8, g, g + 8 at columns 2t and 2t + 1, the last two words at columns 2t + 8 and 2t + 9;
-//     b: rows 2t and 2t + 1, then 2t + 8 and 2t + 9, of column g;
-//     c: row g at columns 2t and 2t + 1, then row g + 8.
-#ifndef FER_EMULATED
-__device__ __forceinline__ void mma_bf16(float c[4], const u32 a[4], const u32 b[2]) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-#endif

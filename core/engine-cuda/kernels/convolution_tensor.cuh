@@ -1,6 +1,6 @@
-// Convolutions on tensor cores: factors bfloat16, sums f32. Of the products a[16 x 16] b[16 x 8] the rows of a are channels of the
-// result, the columns of b are points, and what is summed over are pairs of channels of the image, tap by tap: a patch is staged as
-// words of two channels, so that a lane's part of b is a word of a cell.
+// Convolutions on tensor cores: factors bfloat16 or tf32, sums f32. Of the products a[16 x 8 words] b[8 words x 8] the rows of a are
+// channels of the result, the columns of b are points, and what is summed over are words of the image's channels, tap by tap: two channels
+// of bfloat16 or one of tf32. A patch is staged as such words, so that a lane's part of b is a word of a cell.
 
 // Threads of a block; columns of products that a warp has: 64 points.
 constexpr int TENSOR_THREADS = 128, TENSOR_COLUMNS = 8;
@@ -9,32 +9,37 @@ struct alignas(16) Fragment {
     u32 word[4];
 };
 
-__device__ __forceinline__ u32 pair_of(float low, float high) { return pack_bf16(low, high); }
-__device__ __forceinline__ u32 pair_of(bf16 low, bf16 high) { return (u32)low.bits | (u32)high.bits << 16; }
-
-// `count` channels of the cells of a tile in pairs, `plane` words apart; zeros outside, and in the rest of the chunk.
-template <class X>
-__device__ __forceinline__ void stage_pairs(const Gather& s, const Tile& t, const X* x, int group, int first, int count, u32* patch) {
+// `count` channels of the cells of a tile in words, `plane` of them apart; zeros outside, and in the rest of the chunk.
+template <class F, class X>
+__device__ __forceinline__ void stage_words(const Gather& s, const Tile& t, const X* x, int group, int first, int count, u32* patch) {
+    constexpr int NUMBERS = Factor<F>::NUMBERS;
     u64 area = (u64)s.in_height * s.in_width;
-    int pairs = s.chunk / 2;
+    int words = s.chunk / NUMBERS;
     each_cell(s, t, [&](int at, int cell, int image) {
-        int p = 0;
+        int w = 0;
         if (cell >= 0) {
             const X* from = x + ((u64)image * s.groups * s.in_channels + group * s.in_channels + first) * area + cell;
 #pragma unroll 4
-            for (; p < count / 2; ++p, from += 2 * area) patch[p * s.plane + at] = pair_of(from[0], from[area]);
-            if (count & 1) patch[p++ * s.plane + at] = pair_of(from[0], narrow<X>(0.0f));
+            for (; w < count / NUMBERS; ++w, from += NUMBERS * area) {
+                if constexpr (NUMBERS == 2) {
+                    patch[w * s.plane + at] = pair_of(from[0], from[area]);
+                } else {
+                    patch[w * s.plane + at] = round_tf32(widen(from[0]));
+                }
+            }
+            if (count % NUMBERS) patch[w++ * s.plane + at] = pair_of(from[0], narrow<X>(0.0f));
         }
-        for (; p < pairs; ++p) patch[p * s.plane + at] = 0;
+        for (; w < words; ++w) patch[w * s.plane + at] = 0;
     });
 }
 
-// Weights as a warp's lanes hold them: `to` [groups, tiles of 16 channels, chunks, steps, lanes]. A step is eight pairs: those of a
-// chunk are tap by tap, all its pairs of channels for each. The rest is as for conv_weights.
-template <class W>
+// Weights as a warp's lanes hold them: `to` [groups, tiles of 16 channels, chunks, steps, lanes]. A step is eight words: those of a
+// chunk are tap by tap, all its words of channels for each. The rest is as for conv_weights.
+template <class F, class W>
 __device__ __forceinline__ void conv_fragments(const W* kernel, const int* places, Fragment* to, int count, int in_channels, int taps,
                                                int out_channels, int tiles, int chunk, int steps, int group_step, int in_step,
                                                int out_step) {
+    constexpr int NUMBERS = Factor<F>::NUMBERS;
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     int lane = i & 31, line = i >> 5;
@@ -47,27 +52,31 @@ __device__ __forceinline__ void conv_fragments(const W* kernel, const int* place
 #pragma unroll
     for (int w = 0; w < 4; ++w) {
         int out = tile * 16 + (lane >> 2) + (w & 1) * 8;
-        int pair = step * 8 + (lane & 3) + (w >> 1) * 4;
-        int tap = pair / (chunk / 2);
-        int channel = first + (pair - tap * (chunk / 2)) * 2;
-        float of[2];
+        int word = step * 8 + (lane & 3) + (w >> 1) * 4, words = chunk / NUMBERS;
+        int tap = word / words;
+        int channel = first + (word - tap * words) * NUMBERS;
+        float of[NUMBERS];
 #pragma unroll
-        for (int e = 0; e < 2; ++e) {
+        for (int e = 0; e < NUMBERS; ++e) {
             bool there = out < out_channels && tap < taps && channel + e < in_channels;
             u64 at = (u64)group * group_step + (u64)(channel + e) * in_step + (u64)out * out_step;
             of[e] = there ? widen(kernel[at + places[tap]]) : 0.0f;
         }
-        f.word[w] = pack_bf16(of[0], of[1]);
+        if constexpr (NUMBERS == 2) {
+            f.word[w] = pack_bf16(of[0], of[1]);
+        } else {
+            f.word[w] = round_tf32(of[0]);
+        }
     }
     to[i] = f;
 }
 
-#define CONV_FRAGMENTS(name, W)                                                                                                 \
+#define CONV_FRAGMENTS(name, F, W)                                                                                              \
     extern "C" __global__ void __launch_bounds__(256) name(const W* kernel, const int* places, Fragment* to, int count,         \
                                                            int in_channels, int taps, int out_channels, int tiles, int chunk,   \
                                                            int steps, int group_step, int in_step, int out_step) {              \
-        conv_fragments<W>(kernel, places, to, count, in_channels, taps, out_channels, tiles, chunk, steps, group_step, in_step, \
-                          out_step);                                                                                            \
+        conv_fragments<F, W>(kernel, places, to, count, in_channels, taps, out_channels, tiles, chunk, steps, group_step,       \
+                             in_step, out_step);                                                                                \
     }
 
 // Two results that stand side by side where the second is there.
@@ -76,8 +85,8 @@ __device__ __forceinline__ void store_pair(float* to, float first, float second)
 }
 __device__ __forceinline__ void store_pair(bf16* to, float first, float second) { *(u32*)to = pack_bf16(first, second); }
 
-// The products of eight pairs. Pairs that are not there (`GAPS`) have zeros for weights, and are not read: they might not be finite.
-template <int HIGH, bool GAPS>
+// The products of eight words. Words that are not there (`GAPS`) have zeros for weights, and are not read: they might not be finite.
+template <class F, int HIGH, bool GAPS>
 __device__ __forceinline__ void conv_step(const u32* patch, const int* seen, const int from[TENSOR_COLUMNS], const Fragment* weights,
                                           int apart, float sum[HIGH][TENSOR_COLUMNS][4]) {
     int first = seen[0], second = seen[4];
@@ -90,27 +99,27 @@ __device__ __forceinline__ void conv_step(const u32* patch, const int* seen, con
         b[0] = GAPS && first < 0 ? 0 : patch[first + from[j]];
         b[1] = GAPS && second < 0 ? 0 : patch[second + from[j]];
 #pragma unroll
-        for (int h = 0; h < HIGH; ++h) mma_bf16(sum[h][j], a[h].word, b);
+        for (int h = 0; h < HIGH; ++h) mma<F>(sum[h][j], a[h].word, b);
     }
 }
 
 // y of x by `weights` as conv_fragments lays them out. A warp has HIGH tiles of channels; ACROSS of the block's four stand side by side
 // along the channels, the others along the points.
-template <class X, class Y, int HIGH, int ACROSS>
+template <class F, class X, class Y, int HIGH, int ACROSS>
 __device__ __forceinline__ void conv_tensor(const X* x, const Fragment* weights, const int* offsets, Y* y, const Gather& s, int tiles,
                                             int steps, const Afterwards& after) {
     EXTERN_SHARED(Four, memory);
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, group = blockIdx.z;
-    const int points = TENSOR_THREADS / 32 / ACROSS * TENSOR_COLUMNS * 8, pairs = s.chunk / 2;
-    u32* patch = (u32*)memory;                  // [pairs, plane]
-    int* seen = (int*)(patch + pairs * s.plane);  // [steps, 8], where each pair lies in the patch; -1 for one that is not there
+    const int points = TENSOR_THREADS / 32 / ACROSS * TENSOR_COLUMNS * 8, words = s.chunk / Factor<F>::NUMBERS;
+    u32* patch = (u32*)memory;                  // [words, plane]
+    int* seen = (int*)(patch + words * s.plane);  // [steps, 8], where each word lies in the patch; -1 for one that is not there
     int* cells = seen + steps * 8;              // [points]
     int* stored = cells + points;               // [points], -1 for one that is not there
     const Tile t = tile_of(s, blockIdx.x);
     const int area = s.out_height * s.out_width;
     for (int i = threadIdx.x; i < steps * 8; i += TENSOR_THREADS) {
-        int tap = i / pairs;
-        seen[i] = tap < s.taps ? (i - tap * pairs) * s.plane + offsets[tap] : -1;
+        int tap = i / words;
+        seen[i] = tap < s.taps ? (i - tap * words) * s.plane + offsets[tap] : -1;
     }
     for (int i = threadIdx.x; i < points; i += TENSOR_THREADS) {
         Point p = point_of(s, t, i);
@@ -126,16 +135,16 @@ __device__ __forceinline__ void conv_tensor(const X* x, const Fragment* weights,
     const int chunks = (s.in_channels + s.chunk - 1) / s.chunk, apart = chunks * steps * 32;
     const int first_tile = (blockIdx.y * ACROSS + warp % ACROSS) * HIGH;
     const Fragment* own = weights + (u64)(group * tiles + first_tile) * apart + lane;
-    const int whole = s.taps * pairs / 8;
+    const int whole = s.taps * words / 8;
     float sum[HIGH][TENSOR_COLUMNS][4] = {};
     for (int first = 0; first < s.in_channels; first += s.chunk) {
         __syncthreads();
-        stage_pairs(s, t, x, group, first, min(s.chunk, s.in_channels - first), patch);
+        stage_words<F>(s, t, x, group, first, min(s.chunk, s.in_channels - first), patch);
         __syncthreads();
         const int* at = seen + (lane & 3);
-        for (int step = 0; step < whole; ++step, at += 8, own += 32) conv_step<HIGH, false>(patch, at, from, own, apart, sum);
+        for (int step = 0; step < whole; ++step, at += 8, own += 32) conv_step<F, HIGH, false>(patch, at, from, own, apart, sum);
         if (whole < steps) {
-            conv_step<HIGH, true>(patch, at, from, own, apart, sum);
+            conv_step<F, HIGH, true>(patch, at, from, own, apart, sum);
             own += 32;
         }
     }
@@ -166,9 +175,9 @@ __device__ __forceinline__ void conv_tensor(const X* x, const Fragment* weights,
     }
 }
 
-#define CONV_TENSOR(name, X, Y, HIGH, ACROSS)                                                                                   \
+#define CONV_TENSOR(name, F, X, Y, HIGH, ACROSS)                                                                                \
     extern "C" __global__ void __launch_bounds__(TENSOR_THREADS) name(const X* x, const Fragment* weights, const int* offsets,  \
                                                                       Y* y, Gather s, int tiles, int steps, const float* bias,  \
                                                                       float slope) {                                            \
-        conv_tensor<X, Y, HIGH, ACROSS>(x, weights, offsets, y, s, tiles, steps, Afterwards{bias, slope});                      \
+        conv_tensor<F, X, Y, HIGH, ACROSS>(x, weights, offsets, y, s, tiles, steps, Afterwards{bias, slope});                   \
     }

@@ -49,12 +49,16 @@ impl Family {
     fn source(self) -> &'static str {
         match self {
             Family::Attention => concat!(
+                include_str!("../kernels/tensor.cuh"),
                 include_str!("../kernels/attention.cuh"),
+                include_str!("../kernels/attention_tiles.cuh"),
+                include_str!("../kernels/attention_forward.cuh"),
                 include_str!("../kernels/attention_backward.cuh"),
                 include_str!("../kernels/attention_exact.cuh"),
                 include_str!("../kernels/attention_sums.cuh"),
             ),
             Family::Convolution => concat!(
+                include_str!("../kernels/tensor.cuh"),
                 include_str!("../kernels/convolution.cuh"),
                 include_str!("../kernels/convolution_exact.cuh"),
                 include_str!("../kernels/convolution_tensor.cuh"),

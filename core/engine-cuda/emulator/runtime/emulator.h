@@ -57,7 +57,7 @@ struct FerMeeting {
     float* c;
     const unsigned *a, *b;
 };
-enum { FER_SYNC, FER_SHUFFLE, FER_BALLOT, FER_MMA };
+enum { FER_SYNC, FER_SHUFFLE, FER_BALLOT, FER_MMA_BF16, FER_MMA_TF32 };
 enum { FER_PLAIN, FER_COUNT, FER_AND, FER_OR };
 
 struct FerCalls {
@@ -221,10 +221,16 @@ static inline unsigned __ballot_sync(unsigned mask, int p, int line = __builtin_
 static inline int __any_sync(unsigned mask, int p, int line = __builtin_LINE()) { return fer_ballot(mask, p, line) != 0; }
 static inline int __all_sync(unsigned mask, int p, int line = __builtin_LINE()) { return fer_ballot(mask, !p, line) == 0; }
 
-// The lanes' parts of a, b and c are those that common.cuh describes.
-static inline void mma_bf16(float c[4], const unsigned a[4], const unsigned b[2], int line = __builtin_LINE()) {
-    FerMeeting m = {FER_MMA, 0xffffffffu, line, 0, 0, 0, c, a, b};
+// The lanes' parts of a, b and c are those that tensor.cuh describes.
+static inline void fer_mma(unsigned kind, float c[4], const unsigned a[4], const unsigned b[2], int line) {
+    FerMeeting m = {kind, 0xffffffffu, line, 0, 0, 0, c, a, b};
     fer_calls.meet(&m);
+}
+static inline void mma_bf16(float c[4], const unsigned a[4], const unsigned b[2], int line = __builtin_LINE()) {
+    fer_mma(FER_MMA_BF16, c, a, b, line);
+}
+static inline void mma_tf32(float c[4], const unsigned a[4], const unsigned b[2], int line = __builtin_LINE()) {
+    fer_mma(FER_MMA_TF32, c, a, b, line);
 }
 
 // Atomics: one thread runs at a time.

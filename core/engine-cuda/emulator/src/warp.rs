@@ -7,7 +7,8 @@ use crate::unit::Meeting;
 const SYNC: u32 = 0;
 const SHUFFLE: u32 = 1;
 const BALLOT: u32 = 2;
-const MMA: u32 = 3;
+const MMA_BF16: u32 = 3;
+const MMA_TF32: u32 = 4;
 
 /// Sets of lanes are bits.
 #[derive(Default)]
@@ -107,10 +108,13 @@ impl Warp {
             SYNC => self.synchronised.push(present),
             SHUFFLE => shuffle(&all),
             BALLOT => ballot(&all),
-            MMA if present != u32::MAX => {
+            MMA_BF16 | MMA_TF32 if present != u32::MAX => {
                 return Err(format!("line {line}: a matrix product by a warp of which only {present:#010x} are there"));
             }
-            MMA => product(&all.map(|b| b.unwrap_or(Brought(std::ptr::null_mut())))),
+            MMA_BF16 | MMA_TF32 => {
+                let all = all.map(|b| b.unwrap_or(Brought(std::ptr::null_mut())));
+                if kind == MMA_BF16 { product(&all, pair) } else { product(&all, single) }
+            }
             _ => {}
         }
         self.waiting &= !present;
@@ -142,36 +146,37 @@ fn ballot(all: &[Option<Brought>; 32]) {
     all.iter().flatten().for_each(|b| b.answer(votes));
 }
 
-/// `c[16 x 8] += a[16 x 16] b[16 x 8]`; which lane has what stands in `kernels/common.cuh`.
-fn product(all: &[Brought; 32]) {
-    let (mut a, mut b) = ([[0.0f32; 16]; 16], [[0.0f32; 8]; 16]);
+/// `c[16 x 8] += a[16 x 8 words] b[8 words x 8]`, each word being `N` numbers; which lane has what stands in `kernels/tensor.cuh`.
+fn product<const N: usize>(all: &[Brought; 32], numbers: fn(u32) -> [f32; N]) {
+    let (mut a, mut b) = ([[[0.0f32; N]; 8]; 16], [[[0.0f32; N]; 8]; 8]);
     for (lane, brought) in all.iter().enumerate() {
         let (g, t) = (lane / 4, lane % 4);
         let meeting = brought.read();
         for word in 0..4 {
             // SAFETY: an array of four words on the waiting lane's stack.
-            let [low, high] = pair(unsafe { *meeting.a.add(word) });
-            let (row, column) = (g + 8 * (word % 2), 2 * t + 8 * (word / 2));
-            (a[row][column], a[row][column + 1]) = (low, high);
+            a[g + 8 * (word % 2)][t + 4 * (word / 2)] = numbers(unsafe { *meeting.a.add(word) });
         }
         for word in 0..2 {
             // SAFETY: an array of two words on the waiting lane's stack.
-            let [low, high] = pair(unsafe { *meeting.b.add(word) });
-            let row = 2 * t + 8 * word;
-            (b[row][g], b[row + 1][g]) = (low, high);
+            b[g][t + 4 * word] = numbers(unsafe { *meeting.b.add(word) });
         }
     }
     for (lane, brought) in all.iter().enumerate() {
         let (g, t) = (lane / 4, lane % 4);
         for i in 0..4 {
-            let (row, column) = (g + 8 * (i / 2), 2 * t + i % 2);
+            let (row, column) = (&a[g + 8 * (i / 2)], &b[2 * t + i % 2]);
             // SAFETY: an array of four floats on the waiting lane's stack, which nobody else refers to.
             let c = unsafe { &mut *brought.read().c.add(i) };
-            *c = (0..16).fold(*c, |sum, k| sum + a[row][k] * b[k][column]);
+            *c = row.as_flattened().iter().zip(column.as_flattened()).fold(*c, |sum, (a, b)| sum + a * b);
         }
     }
 }
 
 fn pair(word: u32) -> [f32; 2] {
     [bf16::from_bits(word as u16).to_f32(), bf16::from_bits((word >> 16) as u16).to_f32()]
+}
+
+/// A card reads nothing of the last 13 bits.
+fn single(word: u32) -> [f32; 1] {
+    [f32::from_bits(word & !0x1fff)]
 }

@@ -151,36 +151,40 @@ fn check_on(engine: &CudaEngine, case: Case, tolerance: f64) {
 const SINGLE: f64 = 2e-6;
 /// Factors, weights and results are rounded to eight bits, one after the other: 2^-9 each of what they are part of.
 const ROUNDED: f64 = 2e-2;
+/// Factors and weights are rounded to eleven bits, 2^-12 each.
+const TF32: f64 = ROUNDED / 8.0;
+
+/// In everything that a card computes in.
+fn check_all(case: Case) {
+    for (precision, tolerance) in [(Precision::F32, SINGLE), (Precision::Tf32, TF32), (Precision::Bf16, ROUNDED)] {
+        check(case, precision, tolerance);
+    }
+}
 
 #[test]
 fn windows_with_a_bias() {
-    check(WINDOWS, Precision::F32, SINGLE);
-    check(WINDOWS, Precision::Bf16, ROUNDED);
+    check_all(WINDOWS);
 }
 
 #[test]
 fn runs_of_windows() {
-    check(MANY_WINDOWS, Precision::F32, SINGLE);
-    check(MANY_WINDOWS, Precision::Bf16, ROUNDED);
+    check_all(MANY_WINDOWS);
 }
 
 #[test]
 fn windows_without_a_bias() {
-    check(PLAIN_WINDOWS, Precision::F32, SINGLE);
-    check(PLAIN_WINDOWS, Precision::Bf16, ROUNDED);
+    check_all(PLAIN_WINDOWS);
 }
 
 #[test]
 fn all_tokens_of_an_image() {
-    check(IMAGE, Precision::F32, SINGLE);
-    check(IMAGE, Precision::Bf16, ROUNDED);
+    check_all(IMAGE);
 }
 
 #[test]
 fn all_tokens_with_a_bias() {
     for case in [BIASED_IMAGE, LARGE_WINDOWS] {
-        check(case, Precision::F32, SINGLE);
-        check(case, Precision::Bf16, ROUNDED);
+        check_all(case);
     }
 }
 
@@ -190,16 +194,14 @@ fn fewer_queries_than_keys() {
     for case in
         [Case { queries: 1, ..Case::new(3, 2, 65, 48, 0) }, Case { queries: 114, ..Case::new(1, 1, 120, 16, 1) }]
     {
-        check(case, Precision::F32, SINGLE);
-        check(case, Precision::Bf16, ROUNDED);
+        check_all(case);
     }
 }
 
 #[test]
 fn wide_heads() {
     for case in [Case::new(2, 1, 40, 96, 1), Case::new(1, 1, 80, 128, 1), Case::new(1, 1, 70, 96, 0)] {
-        check(case, Precision::F32, SINGLE);
-        check(case, Precision::Bf16, ROUNDED);
+        check_all(case);
     }
 }
 
@@ -219,7 +221,7 @@ fn a_query_without_keys_has_no_result() {
         b.output(&format!("{tokens} {width}"), y);
     }
     let graph = b.finish();
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
         for (name, numbers) in run(&emulated(precision), &graph) {
             let width: usize = name.split(' ').nth(1).unwrap().parse().unwrap();
             for (row, numbers) in numbers.chunks(width).enumerate() {
@@ -235,8 +237,7 @@ fn a_query_without_keys_has_no_result() {
 #[test]
 fn what_tensor_cores_do_not_take() {
     for case in [ODD, WIDE] {
-        check(case, Precision::F32, SINGLE);
-        check(case, Precision::Bf16, ROUNDED);
+        check_all(case);
     }
 }
 
@@ -252,7 +253,9 @@ fn rounded_factors_and_exact_results() {
 #[test]
 fn a_second_run_gives_the_same_bits() {
     let graph = layer(WINDOWS);
-    assert_eq!(run(&emulated(Precision::Bf16), &graph), run(&emulated(Precision::Bf16), &graph));
+    for precision in [Precision::Tf32, Precision::Bf16] {
+        assert_eq!(run(&emulated(precision), &graph), run(&emulated(precision), &graph));
+    }
 }
 
 /// Instances of kernels that a graph is made of.
@@ -276,13 +279,16 @@ fn gradients_use_what_the_result_left_and_do_without_it() {
         let whole = layer(case);
         let mut alone = whole.clone();
         alone.outputs.retain(|(name, _)| name != "result");
-        for (graph, result) in [(&whole, "bf16"), (&alone, "None")] {
-            let instances = instances(graph, Precision::Bf16);
+        let bf16 = Precision::Bf16;
+        for (graph, precision, result) in
+            [(&whole, bf16, "bf16"), (&alone, bf16, "None"), (&whole, Precision::Tf32, "float")]
+        {
+            let instances = instances(graph, precision);
             let arguments = |kernel: &str| {
                 let line = instances.iter().find(|line| line.starts_with(kernel))?;
                 Some(line.trim_end_matches(')').split(", ").map(str::to_owned).collect::<Vec<_>>())
             };
-            assert_eq!(arguments("ATTENTION_QUERY_GRADIENT").map(|a| a[3].clone()).as_deref(), Some(result));
+            assert_eq!(arguments("ATTENTION_QUERY_GRADIENT").map(|a| a[4].clone()).as_deref(), Some(result));
             let kept = arguments("ATTENTION_FORWARD").and_then(|a| a.last().cloned());
             assert_eq!(kept.as_deref(), (result != "None").then_some("true"));
         }
@@ -304,10 +310,14 @@ fn gradients_use_what_the_result_left_and_do_without_it() {
 #[test]
 fn tensor_cores_take_what_they_can() {
     let windows = ["ATTENTION_ADD_RUNS", "ATTENTION_FORWARD", "ATTENTION_WINDOW_BACKWARD"];
-    assert_eq!(kernels(WINDOWS, Precision::Bf16), windows);
     let image = ["ATTENTION_FORWARD", "ATTENTION_KEY_GRADIENT", "ATTENTION_QUERY_GRADIENT"];
-    assert_eq!(kernels(IMAGE, Precision::Bf16), image);
-    for (case, precision) in [(WINDOWS, Precision::F32), (IMAGE, Precision::Tf32), (ODD, Precision::Bf16)] {
+    for precision in [Precision::Tf32, Precision::Bf16] {
+        assert_eq!(kernels(WINDOWS, precision), windows);
+        assert_eq!(kernels(IMAGE, precision), image);
+    }
+    let tf32 = [(ODD, Precision::Tf32), (Case::new(1, 1, 80, 96, 0), Precision::Tf32)];
+    let others = [(WINDOWS, Precision::F32), (IMAGE, Precision::F32), (ODD, Precision::Bf16)];
+    for (case, precision) in tf32.into_iter().chain(others) {
         let exact = kernels(case, precision);
         assert!(exact.iter().all(|k| k.starts_with("EXACT_") || k == "ATTENTION_ADD_RUNS"), "{exact:?}");
     }
@@ -316,7 +326,7 @@ fn tensor_cores_take_what_they_can() {
 /// q, k and v are read where the product left them, and their cotangents are written where they are joined.
 #[test]
 fn nothing_is_copied() {
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
         let (engine, graph) = (emulated(precision), layer(WINDOWS));
         let mut ops = vec![];
         let executable = engine.compile(&graph).unwrap();

@@ -4,7 +4,7 @@
 mod truth;
 
 use fer_graph::ops::Window;
-use truth::{BF16, Case, F32};
+use truth::{BF16, Case, F32, TF32};
 
 /// Images, channels in and out, cells of an image, and the window with its kernel.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ const fn strided(stride: usize, padding: usize) -> Window {
 
 /// Sums of some hundreds of products of order one in f32.
 const SINGLE: f64 = 4e-6;
-/// Factors and results are rounded to eight bits, 2^-9 each; what sums are made of has both signs.
+/// Factors and results are rounded to eight bits, 2^-9 each; what sums are made of has both signs. In tf32 they have three bits more.
 const ROUNDED: f64 = 1e-2;
 
 fn check(name: &str, parts: &[Part]) {
@@ -44,6 +44,7 @@ fn check(name: &str, parts: &[Part]) {
         b.convolution(x, kernel, window)
     });
     case.check(name, F32, SINGLE);
+    case.check(name, TF32, ROUNDED / 8.0);
     case.check(name, BF16, ROUNDED);
 }
 
@@ -133,5 +134,6 @@ fn what_is_not_finite() {
         b.convolution(x, kernel, padded(1))
     });
     case.check("not finite", F32, SINGLE);
+    case.check("not finite", TF32, ROUNDED / 8.0);
     case.check("not finite", BF16, ROUNDED);
 }

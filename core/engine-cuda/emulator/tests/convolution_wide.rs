@@ -116,6 +116,8 @@ fn emulated(precision: Precision, smallest_rounded: usize) -> CudaEngine {
 const SINGLE: f64 = 5e-6;
 /// Factors and results are rounded to eight bits: 2^-9 each of what they are part of.
 const ROUNDED: f64 = 2e-2;
+/// Factors are rounded to eleven bits, 2^-12 each.
+const TF32: f64 = ROUNDED / 8.0;
 
 /// Every output within its tolerance of its largest number, and the same bits twice.
 fn check(cases: &[Case]) {
@@ -124,6 +126,7 @@ fn check(cases: &[Case]) {
         let exact = run(&DfdxEngine::new(fer_engine::Precision::F64), &graph);
         for (engine, tolerance) in [
             (emulated(Precision::F32, 0), SINGLE),
+            (emulated(Precision::Tf32, 0), TF32),
             (emulated(Precision::Bf16, 0), ROUNDED),
             (emulated(Precision::Bf16, usize::MAX), ROUNDED),
         ] {
@@ -179,7 +182,7 @@ fn an_infinity_reaches_what_sees_it() {
             }
         };
         let exact = run_with(&DfdxEngine::new(fer_engine::Precision::F64), &graph, last);
-        for precision in [Precision::F32, Precision::Bf16] {
+        for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
             for (name, ours) in run_with(&emulated(precision, 0), &graph, last) {
                 let differ = ours.iter().zip(&exact[&name]).filter(|(a, b)| a.is_finite() != b.is_finite()).count();
                 assert_eq!(differ, 0, "{case:?} in {precision:?}: {name}, of {}", ours.len());
@@ -200,7 +203,7 @@ fn kernels(case: Case, precision: Precision) -> Vec<String> {
 #[test]
 fn tensor_cores_are_for_rounded_factors() {
     for case in RESIZER.into_iter().chain(CHANNELS) {
-        for (precision, rounded) in [(Precision::Bf16, true), (Precision::F32, false), (Precision::Tf32, false)] {
+        for (precision, rounded) in [(Precision::Bf16, true), (Precision::F32, false), (Precision::Tf32, true)] {
             let all = kernels(case, precision);
             for kernel in ["CONV_TENSOR", "CONV_KERNEL_GRAD_TENSOR"] {
                 assert_eq!(all.iter().any(|k| k == kernel), rounded, "{case:?} in {precision:?}: {all:?}");

@@ -2,15 +2,18 @@
 
 mod matrices;
 mod runs;
-
-use std::ops::RangeInclusive;
+mod tile;
 
 use fer_graph::{Node, Value};
 use fer_plan::View;
 
-use self::{matrices::Matrices, runs::Runs};
-use super::{Lowering, Place, call::Kernel};
-use crate::{Element, kernels::Family, plan::BufferId};
+use self::{
+    matrices::Matrices,
+    runs::Runs,
+    tile::{BIAS_ROW, Tile, WINDOW, backward_tiles, blocks, forward_tiles, has_room, is_window, sums_row},
+};
+use super::{Lowering, Place, call::Kernel, factor::Factor};
+use crate::{Element, Precision, kernels::Family, plan::BufferId};
 
 #[derive(Clone, Copy)]
 struct Shape {
@@ -19,13 +22,6 @@ struct Shape {
     keys: usize,
     width: usize,
     value_width: usize,
-}
-
-impl Shape {
-    /// Whether one block computes all gradients of a matrix, on tensor cores.
-    fn is_window(self) -> bool {
-        self.queries <= WINDOW && self.keys <= WINDOW && Tile::of(self, backward_tiles).depth <= WINDOW
-    }
 }
 
 /// What makes an attention and its adjoint ones of the same scores: its operands and its scale.
@@ -45,12 +41,6 @@ struct Inputs {
     bias: Option<Matrices>,
 }
 
-/// The widest matrices that tensor cores are used for.
-const WIDEST: usize = 128;
-/// Warps of a block on tensor cores at most, with 16 rows each.
-const WARPS: usize = 7;
-/// Queries and keys of windows whose gradients one block computes, and their width.
-const WINDOW: usize = 64;
 /// Rows and columns of a block in f32.
 const EXACT: usize = 64;
 
@@ -63,7 +53,7 @@ impl Lowering<'_> {
             return;
         }
         let (bias, element) = (self.bias_c(&inputs), self.c(out.buffer));
-        if !self.on_tensor_cores(&inputs, &[&out]) {
+        let Some(factor) = self.on_tensor_cores(&inputs, &[&out]) else {
             let [q, k, v] = self.factors_c(&inputs);
             let grid = [shape.count * shape.queries.div_ceil(EXACT), shape.value_width.div_ceil(EXACT), 1];
             let kernel =
@@ -72,24 +62,28 @@ impl Lowering<'_> {
             let kernel = self.give(kernel, Some(&out), true);
             self.launch(kernel);
             return;
-        }
+        };
         let states =
             self.is_differentiated(node, shape).then(|| self.scratch(2 * shape.count * shape.queries, Element::F32));
         if let Some(states) = states {
             self.states.insert(key(node), (states, node.results[0]));
         }
-        let tile = Tile::of(shape, forward_tiles);
+        let tile = Tile::of(shape, factor, forward_tiles);
         let (blocks, warps) = blocks(shape.queries, shape.keys);
         let one = shape.keys <= WINDOW;
         let runs = inputs.bias.as_ref().filter(|_| one && blocks == 1).map(|b| Runs::of(&b.starts, 1));
         let biases = if inputs.bias.is_some() { (16 * warps).min(shape.queries) * BIAS_ROW } else { 0 };
-        let (depth, parts) = (tile.depth.to_string(), tile.parts.to_string());
+        let [depth, parts] = tile.arguments();
         let [one, keep] = [one, states.is_some()].map(|holds| if holds { "true" } else { "false" });
         let most = if warps <= 4 { "4" } else { "7" };
         let kernel = self
-            .kernel(Family::Attention, "ATTENTION_FORWARD", &[bias, element, &depth, &parts, one, most, keep])
+            .kernel(
+                Family::Attention,
+                "ATTENTION_FORWARD",
+                &[factor.c(), bias, element, &depth, &parts, one, most, keep],
+            )
             .grid([runs.as_ref().map_or(shape.count * blocks, Runs::count), 1, 1], 32 * warps)
-            .shared(4 * (tile.rows(tile.keys()) + tile.pairs(tile.keys()) + biases));
+            .shared(4 * (tile.forward() + biases));
         let kernel = self.give_inputs(kernel, &inputs, &[&out]);
         let kernel = self.give(kernel, Some(&out), true);
         let kernel = self.give_runs(kernel, runs.as_ref()).write_if(states);
@@ -103,7 +97,7 @@ impl Lowering<'_> {
             let other = &graph.nodes[n];
             other.op.adjoint && other.op.def.name == node.op.def.name && key(other) == key(node)
         };
-        !shape.is_window() && self.uses.readers[node.operands[0].index()].iter().any(same)
+        !is_window(shape) && self.uses.readers[node.operands[0].index()].iter().any(same)
     }
 
     pub(super) fn attention_vjp(&mut self, node: &Node) {
@@ -128,28 +122,27 @@ impl Lowering<'_> {
         let mut all: Vec<&Matrices> = vec![&given];
         all.extend(results.iter().flatten());
         let tensor = self.on_tensor_cores(&inputs, &all);
-        let window = tensor && shape.is_window();
         let tiles = shape.queries.div_ceil(EXACT) * shape.keys.div_ceil(EXACT);
         let runs = bias.as_ref().map(|bias| Runs::of(&bias.starts, tiles));
         let area = shape.queries * shape.keys;
         let sums = runs.as_ref().map(|runs| self.scratch(runs.count() * area, Element::F32));
         let summed = runs.as_ref().zip(sums);
-        if window {
-            self.window_gradients(&inputs, &given, &results, summed);
+        if let Some(factor) = tensor.filter(|_| is_window(shape)) {
+            self.window_gradients(&inputs, factor, &given, &results, summed);
         } else {
-            let known = self.states.get(&key(node)).copied().filter(|_| tensor);
+            let known = self.states.get(&key(node)).copied().filter(|_| tensor.is_some());
             let known = known.map(|(states, result)| (states, self.matrices(result, shape.count)));
-            let known = known.filter(|(_, result)| self.on_tensor_cores(&inputs, &[result]));
+            let known = known.filter(|(_, result)| self.on_tensor_cores(&inputs, &[result]).is_some());
             let states = match &known {
                 Some((states, _)) => *states,
                 None => self.scratch(2 * shape.count * shape.queries, Element::F32),
             };
-            if tensor {
-                self.long_gradients(&inputs, &given, known.as_ref().map(|k| &k.1), &results, states);
+            if let Some(factor) = tensor {
+                self.long_gradients(&inputs, factor, &given, known.as_ref().map(|k| &k.1), &results, states);
             } else {
                 self.exact_gradients(&inputs, &given, &results, states, summed.filter(|_| tiles == 1));
             }
-            if let Some((runs, sums)) = summed.filter(|_| tensor || tiles > 1) {
+            if let Some((runs, sums)) = summed.filter(|_| tensor.is_some() || tiles > 1) {
                 self.bias_sums(&inputs, &given, states, runs, sums);
             }
         }
@@ -173,12 +166,13 @@ impl Lowering<'_> {
     fn window_gradients(
         &mut self,
         inputs: &Inputs,
+        factor: Factor,
         given: &Matrices,
         results: &[Option<Matrices>; 3],
         runs: Option<(&Runs, BufferId)>,
     ) {
         let shape = inputs.shape;
-        let tile = Tile::of(shape, backward_tiles);
+        let tile = Tile::of(shape, factor, backward_tiles);
         let biases = if inputs.bias.is_some() { shape.queries * BIAS_ROW } else { 0 };
         let sums = if runs.is_some() { shape.queries * sums_row(shape.keys) } else { 0 };
         let words = 2 * WINDOW + tile.query_pass().max(tile.key_pass()) + biases + sums;
@@ -186,7 +180,8 @@ impl Lowering<'_> {
         let (bias, element) = (self.bias_c(inputs), self.c(given.buffer));
         let blocks = runs.map_or(shape.count, |(runs, _)| runs.count());
         let threads = 32 * shape.queries.max(shape.keys).div_ceil(16);
-        let arguments = [bias, element, dq, dk, dv, &tile.depth.to_string(), &tile.parts.to_string()];
+        let [depth, parts] = tile.arguments();
+        let arguments = [factor.c(), bias, element, dq, dk, dv, &depth, &parts];
         let kernel = self
             .kernel(Family::Attention, "ATTENTION_WINDOW_BACKWARD", &arguments)
             .grid([blocks, 1, 1], threads)
@@ -205,21 +200,26 @@ impl Lowering<'_> {
     fn long_gradients(
         &mut self,
         inputs: &Inputs,
+        factor: Factor,
         given: &Matrices,
         result: Option<&Matrices>,
         results: &[Option<Matrices>; 3],
         states: BufferId,
     ) {
         let shape = inputs.shape;
-        let (tile, biased) = (Tile::of(shape, backward_tiles), usize::from(inputs.bias.is_some()));
-        let (depth, parts) = (tile.depth.to_string(), tile.parts.to_string());
+        let (tile, biased) = (Tile::of(shape, factor, backward_tiles), usize::from(inputs.bias.is_some()));
+        let [depth, parts] = tile.arguments();
         let [dq, dk, dv] = results.each_ref().map(|m| self.c_of(m.as_ref()));
         let (bias, element) = (self.bias_c(inputs), self.c(given.buffer));
         let out = result.map_or("None", |m| self.c(m.buffer));
         let (blocks_down, warps) = blocks(shape.queries, shape.keys);
         let biases = biased * (16 * warps).min(shape.queries) * BIAS_ROW;
         let kernel = self
-            .kernel(Family::Attention, "ATTENTION_QUERY_GRADIENT", &[bias, element, out, dq, &depth, &parts])
+            .kernel(
+                Family::Attention,
+                "ATTENTION_QUERY_GRADIENT",
+                &[factor.c(), bias, element, out, dq, &depth, &parts],
+            )
             .grid([shape.count * blocks_down, 1, 1], 32 * warps)
             .shared(4 * (tile.query_pass() + biases));
         let kernel = self.give_inputs(kernel, inputs, &[given]);
@@ -234,7 +234,7 @@ impl Lowering<'_> {
         let (blocks_across, warps) = blocks(shape.keys, shape.queries);
         let biases = biased * 32 * (16 * warps + 8);
         let kernel = self
-            .kernel(Family::Attention, "ATTENTION_KEY_GRADIENT", &[bias, element, dk, dv, &depth])
+            .kernel(Family::Attention, "ATTENTION_KEY_GRADIENT", &[factor.c(), bias, element, dk, dv, &depth])
             .grid([shape.count * blocks_across, 1, 1], 32 * warps)
             .shared(4 * (tile.key_pass() + biases));
         let kernel = self.give_inputs(kernel, inputs, &[given]);
@@ -298,19 +298,21 @@ impl Lowering<'_> {
         self.launch(kernel);
     }
 
-    /// Whether the kernels that multiply on tensor cores take these: bf16, and everything at multiples of eight elements; within a
-    /// matrix they count in 32 bits.
-    fn on_tensor_cores(&self, inputs: &Inputs, others: &[&Matrices]) -> bool {
-        let Shape { width, value_width, .. } = inputs.shape;
-        inputs.factors.iter().all(|m| self.element(m.buffer) == Element::Bf16)
-            && width.max(value_width) <= WIDEST
-            && width.is_multiple_of(8)
-            && value_width.is_multiple_of(8)
-            && inputs.factors.iter().chain(others.iter().copied()).all(|m| m.aligned(8))
-            && inputs.factors.iter().chain(others.iter().copied()).chain(&inputs.bias).all(|m| {
-                let rows = inputs.shape.queries.max(inputs.shape.keys);
-                rows.saturating_mul(m.stride) < 1 << 31
-            })
+    /// What factors are rounded to by the kernels that multiply on tensor cores, where they take these: bf16 as it is, and in `Tf32` f32;
+    /// everything at multiples of eight elements, and within a matrix they count in 32 bits.
+    fn on_tensor_cores(&self, inputs: &Inputs, others: &[&Matrices]) -> Option<Factor> {
+        let Shape { queries, keys, width, value_width, .. } = inputs.shape;
+        let factor = match self.options.precision {
+            Precision::Tf32 if inputs.factors.iter().all(|m| self.element(m.buffer) == Element::F32) => Factor::Tf32,
+            _ => Factor::Bf16,
+        };
+        let all = || inputs.factors.iter().chain(others.iter().copied());
+        let takes = inputs.factors.iter().all(|m| self.element(m.buffer) == factor.stored())
+            && has_room(inputs.shape, factor)
+            && [width, value_width].iter().all(|w| w.is_multiple_of(8))
+            && all().all(|m| m.aligned(8))
+            && all().chain(&inputs.bias).all(|m| queries.max(keys).saturating_mul(m.stride) < 1 << 31);
+        takes.then_some(factor)
     }
 
     /// q, k, v, bias, sizes and scale, as all kernels take them.
@@ -373,69 +375,4 @@ impl Lowering<'_> {
         });
         Inputs { shape, scale: node.attributes.float("scale") as f32, factors, bias }
     }
-}
-
-/// Words of a row of biases, see attention.cuh.
-const BIAS_ROW: usize = 72;
-
-/// Words of a row of a window's sums, see attention_backward.cuh.
-fn sums_row(columns: usize) -> usize {
-    if columns <= 56 { 56 } else { 72 }
-}
-
-/// Parts of a tile of keys: as many as a thread has registers for, and few enough for each thread to load at once.
-fn forward_tiles(depth: usize) -> RangeInclusive<usize> {
-    if depth == 32 { 5..=8 } else { 5..=6 }
-}
-
-/// The same where there are two products.
-fn backward_tiles(depth: usize) -> RangeInclusive<usize> {
-    if depth == 32 { 5..=7 } else { 4..=5 }
-}
-
-/// A tile of keys as attention.cuh has it.
-struct Tile {
-    depth: usize,
-    /// Keys, eight at a time.
-    parts: usize,
-}
-
-impl Tile {
-    /// One for all keys of a window; else the one of which the fewest parts are beyond the last key.
-    fn of(shape: Shape, parts: impl Fn(usize) -> RangeInclusive<usize>) -> Tile {
-        let depth = shape.width.max(shape.value_width).next_multiple_of(32);
-        let all = |parts: usize| shape.keys.div_ceil(8 * parts) * parts;
-        let best = parts(depth).rev().min_by_key(|&parts| all(parts)).unwrap_or(4);
-        Tile { depth, parts: if shape.keys <= WINDOW { shape.keys.div_ceil(8) } else { best } }
-    }
-
-    fn keys(&self) -> usize {
-        self.parts.div_ceil(2) * 16
-    }
-
-    /// Words of so many rows.
-    fn rows(&self, count: usize) -> usize {
-        count * (self.depth / 2 + if self.depth.is_multiple_of(64) { 16 } else { 0 })
-    }
-
-    /// Words of so many rows in pairs.
-    fn pairs(&self, count: usize) -> usize {
-        count / 2 * (self.depth + 8)
-    }
-
-    fn query_pass(&self) -> usize {
-        self.rows(2 * self.keys()) + self.pairs(self.keys())
-    }
-
-    fn key_pass(&self) -> usize {
-        self.rows(64) + self.pairs(64)
-    }
-}
-
-/// How many blocks, of how many warps, have 16 rows a warp: few idle ones. Where they walk through many others, there are enough warps to
-/// load those, whatever the rows.
-fn blocks(rows: usize, others: usize) -> (usize, usize) {
-    let all = rows.div_ceil(16);
-    let blocks = all.div_ceil(WARPS);
-    (blocks, all.div_ceil(blocks).max(if others > WINDOW { 4 } else { 1 }))
 }

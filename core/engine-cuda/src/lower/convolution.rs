@@ -11,7 +11,7 @@ use self::{
     gather::{Target, Weights},
     geometry::Axis,
 };
-use super::Lowering;
+use super::{Lowering, factor::Factor};
 use crate::{Element, Precision, device::Math};
 
 /// The convolution that a node belongs to.
@@ -94,7 +94,7 @@ impl Lowering<'_> {
             let axes =
                 [0, 1].map(|a| Axis::forward(&shape.window, a, shape.cells[a], shape.kernel[a], shape.points[a]));
             let weights = Weights::forward(&shape, self.dense(kernel));
-            self.gather_points(&shape, from, &weights, axes, target, self.rounds(value));
+            self.gather_points(&shape, from, &weights, axes, target, self.rounds_to(value));
         }
     }
 
@@ -135,7 +135,7 @@ impl Lowering<'_> {
             for down in &down {
                 for across in &across {
                     let axes = [down.clone(), across.clone()];
-                    self.gather_points(&shape, from, &weights, axes, Target::plain(to), self.rounds(value));
+                    self.gather_points(&shape, from, &weights, axes, Target::plain(to), self.rounds_to(value));
                 }
             }
         }
@@ -166,14 +166,19 @@ impl Lowering<'_> {
         nothing
     }
 
-    /// Whether factors of what makes this value are rounded to bfloat16.
-    fn rounds(&self, value: Value) -> bool {
-        self.options.precision == Precision::Bf16 || self.graph.ty(value).dtype == DType::Bf16
+    /// What factors of what makes this value are rounded to.
+    fn rounds_to(&self, value: Value) -> Option<Factor> {
+        match self.options.precision {
+            _ if self.graph.ty(value).dtype == DType::Bf16 => Some(Factor::Bf16),
+            Precision::Bf16 => Some(Factor::Bf16),
+            Precision::Tf32 => Some(Factor::Tf32),
+            Precision::F32 => None,
+        }
     }
 
     /// What factors of what makes this value are stored as.
     fn factors_of(&self, value: Value) -> (Element, Math) {
-        let element = if self.rounds(value) { Element::Bf16 } else { Element::F32 };
+        let element = self.rounds_to(value).map_or(Element::F32, Factor::stored);
         (element, self.math(element))
     }
 

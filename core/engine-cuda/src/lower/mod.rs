@@ -9,6 +9,7 @@ mod call;
 mod convolution;
 mod custom;
 mod elementwise;
+mod factor;
 mod image;
 mod indexing;
 mod movement;

@@ -190,7 +190,7 @@ fn structures_and_places_in_three_dimensions() {
 
 /// Two warps with different factors, so that one that took the other's would be seen.
 #[test]
-fn a_warp_multiplies_matrices() {
+fn a_warp_multiplies_matrices_of_bf16() {
     let source = r#"extern "C" __global__ void run(const float* a, const float* b, float* c) {
         int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
         a += warp * 256; b += warp * 128; c += warp * 128;
@@ -212,6 +212,31 @@ fn a_warp_multiplies_matrices() {
         let (warp, row, column) = (i / 128, i / 8 % 16, i % 8);
         let sum: f32 = (0..16).map(|k| a[warp * 256 + row * 16 + k] * b[warp * 128 + k * 8 + column]).sum();
         assert_eq!(got, sum + 1.0, "warp {warp}, row {row}, column {column}");
+    }
+}
+
+/// Numbers of which tf32 keeps all, but for bits that no card reads.
+#[test]
+fn a_warp_multiplies_matrices_of_tf32() {
+    let source = r#"extern "C" __global__ void run(const float* a, const float* b, float* c) {
+        int g = threadIdx.x / 4, t = threadIdx.x % 4;
+        u32 x[4], y[2];
+        for (int i = 0; i < 4; i++) x[i] = __float_as_uint(a[(g + 8 * (i & 1)) * 8 + t + 4 * (i >> 1)]) | 0x1fff;
+        for (int i = 0; i < 2; i++) y[i] = __float_as_uint(b[(t + 4 * i) * 8 + g]) | 0x1000;
+        float z[4] = {1, 1, 1, 1};
+        mma_tf32(z, x, y);
+        for (int i = 0; i < 4; i++) c[(g + 8 * (i >> 1)) * 8 + 2 * t + (i & 1)] = z[i];
+    }"#;
+    // Eleven significant bits: more than bf16 has.
+    let a: Vec<f32> = (0..128).map(|i| (i * 71 % 2047) as f32 - 1023.0).collect();
+    let b: Vec<f32> = (0..64).map(|i| (i * 5 % 19) as f32 - 9.0).collect();
+    let device = EmulatedDevice::new();
+    let (pa, pb, pc) = (upload(&device, &a), upload(&device, &b), device.allocate(512).unwrap());
+    replay(&device, source, launch(1, 32, 0, vec![Pointer(pa, 0), Pointer(pb, 0), Pointer(pc, 0)])).unwrap();
+    for (i, got) in download(&device, pc, 128).into_iter().enumerate() {
+        let (row, column) = (i / 8, i % 8);
+        let sum: f32 = (0..8).map(|k| a[row * 8 + k] * b[k * 8 + column]).sum();
+        assert_eq!(got, sum + 1.0, "row {row}, column {column}");
     }
 }
 

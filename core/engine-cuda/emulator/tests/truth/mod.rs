@@ -9,6 +9,8 @@ use fer_engine_cuda::{CudaEngine, Options, Precision};
 use fer_graph::{Builder, Graph, Result, TensorType, Value, verify};
 
 pub const F32: Precision = Precision::F32;
+#[allow(dead_code, reason = "not every test file asks")]
+pub const TF32: Precision = Precision::Tf32;
 pub const BF16: Precision = Precision::Bf16;
 
 /// What a graph is given, and what it gives besides its result.

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Element,
     kernels::Family,
-    lower::{Lowering, call::Kernel},
+    lower::{Lowering, call::Kernel, factor::Factor},
     plan::BufferId,
 };
 
@@ -69,7 +69,7 @@ impl Target {
 }
 
 impl Lowering<'_> {
-    /// Writes what points gather to their places; `rounded` says that factors may be rounded to bfloat16.
+    /// Writes what points gather to their places; factors may be rounded to `factor`.
     pub(super) fn gather_points(
         &mut self,
         shape: &Shape,
@@ -77,7 +77,7 @@ impl Lowering<'_> {
         weights: &Weights,
         axes: [Axis; 2],
         target: Target,
-        rounded: bool,
+        factor: Option<Factor>,
     ) {
         let gather = Gather {
             images: shape.images,
@@ -92,7 +92,7 @@ impl Lowering<'_> {
         let done = if shape.is_depthwise() {
             self.gather_depthwise(shape, &gather, from, weights, target)
         } else {
-            (rounded && self.gather_rounded(shape, &gather, from, weights, target))
+            factor.is_some_and(|factor| self.gather_rounded(shape, &gather, from, weights, target, factor))
                 || self.gather_exact(shape, &gather, from, weights, target)
         };
         if !done {
@@ -100,7 +100,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// On tensor cores, factors rounded to bfloat16; false where not enough can be staged.
+    /// On tensor cores, factors rounded; false where not enough can be staged.
     fn gather_rounded(
         &mut self,
         shape: &Shape,
@@ -108,6 +108,7 @@ impl Lowering<'_> {
         from: BufferId,
         weights: &Weights,
         target: Target,
+        factor: Factor,
     ) -> bool {
         // Tiles of sixteen channels that a warp has, and warps side by side along the channels.
         let (high, across) = match weights.out_channels {
@@ -120,28 +121,25 @@ impl Lowering<'_> {
         let work = 0.2 * (high + 1) as f64 * gather.taps() as f64;
         let Some(tile) = Tile::best(gather.images, &gather.axes, points, 6 << 10, work, false) else { return false };
         let mut gather = Gather { tile, ..gather.clone() };
-        // Four pairs of channels by eight cells are then in 32 banks.
+        // Four words of channels by eight cells are then in 32 banks.
         gather.plane = (gather.cells() + 24) / 32 * 32 + 8;
-        let shared = |chunk: usize| {
-            let steps = (gather.taps() * chunk / 2).div_ceil(8);
-            (chunk / 2 * gather.plane + steps * 8 + 2 * points) * 4
-        };
+        let steps = |words: usize| (gather.taps() * words).div_ceil(8);
+        let shared = |words: usize| (words * gather.plane + steps(words) * 8 + 2 * points) * 4;
         // The most that fits and leaves the fewest channels empty, in whole steps if possible.
-        let even = gather.in_channels.next_multiple_of(2);
-        let whole = (1..=4).map(|n| n * 16).filter(|&c| c <= even && shared(c) <= SHARED);
-        let chunk = if even <= 64 && shared(even) <= SHARED {
-            even
-        } else if let Some(chunk) = whole.min_by_key(|&c| (even.next_multiple_of(c), usize::MAX - c)) {
-            chunk
+        let all = gather.in_channels.div_ceil(factor.numbers());
+        let whole = (1..=4).map(|n| n * 8).filter(|&w| w <= all && shared(w) <= SHARED);
+        let words = if all <= 32 && shared(all) <= SHARED {
+            all
+        } else if let Some(words) = whole.min_by_key(|&w| (all.next_multiple_of(w), usize::MAX - w)) {
+            words
         } else {
-            [8, 4, 2].into_iter().find(|&c| shared(c) <= SHARED).unwrap_or(2)
+            [4, 2, 1].into_iter().find(|&w| shared(w) <= SHARED).unwrap_or(1)
         };
-        let shared = shared(chunk);
+        let (shared, steps, chunk) = (shared(words), steps(words), words * factor.numbers());
         if shared > MOST_SHARED {
             return false;
         }
         gather.chunk = chunk;
-        let steps = (gather.taps() * chunk / 2).div_ceil(8);
         let tiles = gather.out_channels.div_ceil(16).next_multiple_of(high * across);
         let chunks = gather.in_channels.div_ceil(chunk);
 
@@ -150,14 +148,14 @@ impl Lowering<'_> {
         if count > 0 {
             let places = self.table(&gather.places(shape.kernel[1]));
             let [group, one, other] = weights.steps;
-            let kernel = self.kernel(Family::Convolution, "CONV_FRAGMENTS", &[self.c(weights.kernel)]);
+            let kernel = self.kernel(Family::Convolution, "CONV_FRAGMENTS", &[factor.c(), self.c(weights.kernel)]);
             let kernel = kernel.each(count, 256).read(weights.kernel).read(places).write(laid_out).int(count);
             let kernel = kernel.int(gather.in_channels).int(gather.taps()).int(gather.out_channels);
             self.launch(kernel.int(tiles).int(chunk).int(steps).int(group).int(one).int(other));
         }
 
         let offsets = self.table(&gather.offsets());
-        let arguments = [self.c(from), self.c(target.to), &high.to_string(), &across.to_string()];
+        let arguments = [factor.c(), self.c(from), self.c(target.to), &high.to_string(), &across.to_string()];
         let kernel = self.kernel(Family::Convolution, "CONV_TENSOR", &arguments);
         let kernel = kernel.grid([gather.tiles(), tiles / (high * across), gather.groups], WARPS * 32).shared(shared);
         let kernel = kernel.read(from).read(laid_out).read(offsets).write(target.to);

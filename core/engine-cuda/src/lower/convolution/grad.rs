@@ -7,7 +7,12 @@ use super::{
     gather::{DEPTH_THREADS, MOST_SHARED, SHARED, WARPS},
     geometry::{Axis, Gather, Tile},
 };
-use crate::{Element, kernels::Family, lower::Lowering, plan::BufferId};
+use crate::{
+    Element,
+    kernels::Family,
+    lower::{Lowering, factor::Factor},
+    plan::BufferId,
+};
 
 /// Threads of a block of the exact kernel, `EXACT_THREADS` of its source; a thread has four channels by four taps.
 const THREADS: usize = 128;
@@ -37,7 +42,11 @@ impl Lowering<'_> {
         };
         let done = match shape.is_depthwise() {
             true => self.grad_depthwise(&gather, x, g, to),
-            false => (self.rounds(value) && self.grad_rounded(&gather, x, g, to)) || self.grad_exact(&gather, x, g, to),
+            false => {
+                let factor = self.rounds_to(value);
+                factor.is_some_and(|factor| self.grad_rounded(&gather, x, g, to, factor))
+                    || self.grad_exact(&gather, x, g, to)
+            }
         };
         if !done {
             let offsets = self.table(&gather.offsets());
@@ -48,8 +57,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// On tensor cores, factors rounded to bfloat16; false where not enough can be staged.
-    fn grad_rounded(&mut self, gather: &Gather, x: BufferId, g: BufferId, to: BufferId) -> bool {
+    /// On tensor cores, factors rounded; false where not enough can be staged.
+    fn grad_rounded(&mut self, gather: &Gather, x: BufferId, g: BufferId, to: BufferId, factor: Factor) -> bool {
         let (taps, kept) = (gather.taps(), gather.in_channels * gather.taps());
         // Tiles of sixteen channels of a block, and tiles of eight taps of a warp.
         let high = match gather.out_channels {
@@ -66,22 +75,22 @@ impl Lowering<'_> {
         let chunk = ((of_block + taps - 2) / taps + 1).min(gather.in_channels);
         // Fewer points where they see more than fits.
         let fitting = [256, 128, 64, 32, 16].into_iter().find_map(|points| {
-            let pitch = (points / 2 + 27) / 32 * 32 + 4;
+            let pitch = (points / factor.numbers() + 27) / 32 * 32 + 4;
             let others = (high * 16 * pitch + 2 * points) * 4;
             let room = (if points > 16 { GRAD_SHARED } else { MOST_SHARED }).checked_sub(others)?;
-            let tile = Tile::best(gather.images, &gather.axes, points, room / 4 / chunk, 0.5, true)?;
+            let tile = Tile::best(gather.images, &gather.axes, points, room / 4 / chunk, 0.5, factor == Factor::Bf16)?;
             Some((tile, others))
         });
         let Some((tile, others)) = fitting else { return false };
         let mut gather = Gather { tile, chunk, ..gather.clone() };
         gather.plane = gather.cells();
-        let steps = tile.points().div_ceil(16);
+        let steps = tile.points().div_ceil(8 * factor.numbers());
         let pieces = gather.out_channels.div_ceil(high * 16) * kept.div_ceil(of_block);
         let tiles = gather.tiles();
         let parts = self.count_parts(pieces * gather.groups, tiles, to);
         let partial = self.partial(parts, to);
         let offsets = self.table(&gather.offsets());
-        let arguments = [self.c(x), self.c(g), &high.to_string(), &wide.to_string()];
+        let arguments = [factor.c(), self.c(x), self.c(g), &high.to_string(), &wide.to_string()];
         let kernel = self.kernel(Family::Convolution, "CONV_KERNEL_GRAD_TENSOR", &arguments);
         let kernel = kernel.grid([parts, pieces, gather.groups], WARPS * 32).shared(chunk * gather.plane * 4 + others);
         let kernel = kernel.read(x).read(g).read(offsets).write(partial).words(gather.words());
