@@ -29,6 +29,12 @@ pub const EXPERIMENTS: [(Experiment, Option<Precision>); 6] = [
     (("swin_nr_fpdls", ALIGNED), Some(Precision::Bf16)),
 ];
 
+/// Those whose kernels are looked at one by one, with a precision; two of them in tf32 too.
+pub fn shown() -> impl Iterator<Item = (Experiment, Precision)> {
+    let tf32 = EXPERIMENTS[..2].iter().map(|&(experiment, _)| (experiment, Precision::Tf32));
+    EXPERIMENTS.into_iter().filter_map(|(experiment, precision)| Some((experiment, precision?))).chain(tf32)
+}
+
 /// An experiment's training step; of several micro-batches, what is done for each.
 pub fn step((config, set): Experiment, micro_batches: usize) -> Graph {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../configs/{config}.ron"));
@@ -93,9 +99,13 @@ fn ledger() -> BTreeMap<(String, String), u32> {
 #[ignore = "needs NVRTC (no card): set FER_NVRTC to its file or folder, and run with --ignored; takes minutes"]
 fn kernels_compile_for_every_card_and_spill_no_more_than_is_known() {
     let mut work: BTreeMap<(String, (u32, u32)), Unit> = BTreeMap::new();
-    for (experiment, precision) in EXPERIMENTS {
-        let Some(precision) = precision else { continue };
+    for (experiment, precision) in shown() {
         for unit in units(&step(experiment, 1), precision) {
+            // The others are those of f32.
+            if precision == Precision::Tf32 && !["attention", "convolution"].iter().any(|of| unit.name.starts_with(of))
+            {
+                continue;
+            }
             for card in [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)] {
                 // Between the generations the middle ones are looked at once.
                 if matches!(card, (8, 0) | (9, 0) | (12, 0)) || experiment == EXPERIMENTS[0].0 {

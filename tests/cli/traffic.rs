@@ -9,16 +9,19 @@ use fer_engine::{Engine, Feeds, Tensor};
 use fer_engine_cuda::{CudaEngine, Options, Precision};
 use fer_graph::{DType, Graph, Role};
 
-use crate::kernels::{EXPERIMENTS, step};
+use crate::kernels::{shown, step};
 
 /// Of each experiment that is shown to a card's compiler: how much of what is moved had to be, of memory and of the passes over shared
 /// memory. What was found, rounded down: a change that makes less of it is to be looked at.
-const LEAST: [(&str, [f64; 2]); 5] = [
+const LEAST: [(&str, [f64; 2]); 7] = [
     ("table1/swin_proposed", [0.83, 0.86]),
     ("table1/vit_proposed", [0.77, 0.87]),
     ("table1/convit_vanilla", [0.90, 0.97]),
     ("table1/xcit_vanilla", [0.86, 0.83]),
     ("swin_nr_fpdls", [0.81, 0.85]),
+    // In tf32.
+    ("table1/swin_proposed", [0.86, 0.90]),
+    ("table1/vit_proposed", [0.83, 0.90]),
 ];
 
 /// What was asked for, by what is added up.
@@ -98,16 +101,15 @@ fn report(name: &str, all: &[(String, Traffic)]) {
 
 #[test]
 fn warps_reach_memory_side_by_side() {
-    let shown = EXPERIMENTS.into_iter().filter_map(|(experiment, precision)| Some((experiment, precision?)));
-    for ((experiment, precision), (name, [of_global, of_shared])) in shown.zip(LEAST) {
+    for ((experiment, precision), (name, [of_global, of_shared])) in shown().zip(LEAST) {
         assert_eq!(experiment.0, name);
         let all = traffic(&step(experiment, 1), precision);
         report(name, &all);
         let mut sums = [Sum::default(); 2];
         all.iter().for_each(|(_, t)| sums[usize::from(t.shared)].add(t));
         let [global, shared] = sums.map(|sum| sum.least / sum.moved);
-        println!("{name}: {global:.3} of memory, {shared:.3} of shared memory");
-        assert!(sums[0].requests > 1e5 && global >= of_global, "{name}: {global} of memory");
-        assert!(shared >= of_shared, "{name}: {shared} of shared memory");
+        println!("{name} in {precision:?}: {global:.3} of memory, {shared:.3} of shared memory");
+        assert!(sums[0].requests > 1e5 && global >= of_global, "{name} in {precision:?}: {global} of memory");
+        assert!(shared >= of_shared, "{name} in {precision:?}: {shared} of shared memory");
     }
 }
