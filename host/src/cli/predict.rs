@@ -1,15 +1,22 @@
 //! `fer-host predict RUN IMAGE...`: the classes of given images.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+};
 
 use fer_data::{DataError, ImageSource, Pixels, Sample, decode::decode};
 use fer_engine::{Executable, Feeds, Tensor};
+use rayon::prelude::*;
 use serde_json::json;
 
 use super::output::{print, print_json};
 use crate::{
     failure::{Failure, Result},
-    run::{FinishedRun, Model, Weights, softmax},
+    run::{FinishedRun, Model, Weights, progress, softmax},
 };
 
 #[derive(Debug, clap::Args)]
@@ -37,28 +44,35 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let pixels = Pixels { channels: data.images.channels, size: data.images.size };
     let classes = data.classes.len();
     let model = Model::of(&finished.session, pixels, classes, vec![1.0 / classes as f64; classes * classes]);
-    let (mut readable, mut unreadable) = (vec![], vec![]);
-    for path in files {
-        match read(&path, pixels) {
-            Ok(bytes) => readable.push((path, bytes)),
-            Err(reason) => unreadable.push((path, reason)),
-        }
-    }
-    let mut rows = vec![];
+    let batch = arguments.batch.max(1);
+    let bar = progress::evaluating("images", files.len() as u64);
+    let (mut rows, mut unreadable) = (vec![], vec![]);
+    let (images, incoming) = sync_channel(batch);
+    let reader = std::thread::spawn(move || read_all(&files, pixels, batch, &images));
+    let mut next = || Part::take(&incoming, batch, pixels, &mut unreadable);
     let mut compiled: Option<(usize, Box<dyn Executable>)> = None;
-    for part in readable.chunks(arguments.batch.max(1)) {
-        if compiled.as_ref().is_none_or(|(n, _)| *n != part.len()) {
-            let graph = finished.fitted(&model.prediction(part.len())?)?;
-            compiled = Some((part.len(), finished.engine.compile(&graph)?));
+    let mut ahead = next();
+    while let Some(part) = ahead.take() {
+        let count = part.paths.len();
+        if compiled.as_ref().is_none_or(|(n, _)| *n != count) {
+            let graph = finished.fitted(&model.prediction(count)?)?;
+            compiled = Some((count, finished.engine.compile(&graph)?));
         }
-        let bytes: Vec<u8> = part.iter().flat_map(|(_, b)| b.iter().copied()).collect();
-        let shape = [part.len(), pixels.channels, pixels.size, pixels.size];
-        let feeds = Feeds::from([("images".to_owned(), Tensor::u8(shape, bytes))]);
         let executable = &compiled.as_ref().expect("compiled above").1;
-        let outputs = executable.run(finished.store.as_mut(), &feeds)?;
+        let outputs = executable.run_ahead(finished.store.as_mut(), &part.feeds, &mut || {
+            ahead = ahead.take().or_else(&mut next);
+            ahead.as_ref().map(|part| part.feeds.clone())
+        })?;
+        ahead = ahead.or_else(&mut next);
         let logits = outputs.get("logits").map(Tensor::to_f64).unwrap_or_default();
-        rows.extend(part.iter().zip(logits.chunks_exact(classes)).map(|((path, _), row)| (path.clone(), softmax(row))));
+        rows.extend(part.paths.into_iter().zip(logits.chunks_exact(classes).map(softmax)));
+        bar.inc(count as u64);
     }
+    // That it ended early would look like the end of the images.
+    if let Err(panic) = reader.join() {
+        std::panic::resume_unwind(panic);
+    }
+    bar.finish_and_clear();
     show(arguments.json, &rows, &unreadable, &data.classes)?;
     match unreadable.as_slice() {
         [] => Ok(()),
@@ -104,6 +118,53 @@ fn show(
 
 fn largest(row: &[f64]) -> usize {
     (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
+}
+
+/// An image, and its numbers or why it has none.
+type Image = (PathBuf, Result<Vec<u8>, String>);
+
+/// Reads images in their order, as many at a time as a batch has, on all cores. Ends early where nobody wants them any more.
+fn read_all(files: &[PathBuf], pixels: Pixels, batch: usize, to: &SyncSender<Image>) {
+    for part in files.chunks(batch) {
+        let images: Vec<Image> = part.par_iter().map(|path| (path.clone(), read(path, pixels))).collect();
+        for image in images {
+            if to.send(image).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Images of one step.
+struct Part {
+    paths: Vec<PathBuf>,
+    feeds: Arc<Feeds>,
+}
+
+impl Part {
+    /// The next ones that could be read, `batch` of them if there are as many.
+    fn take(
+        images: &Receiver<Image>,
+        batch: usize,
+        pixels: Pixels,
+        unreadable: &mut Vec<(PathBuf, String)>,
+    ) -> Option<Part> {
+        let (mut paths, mut bytes) = (vec![], vec![]);
+        while paths.len() < batch
+            && let Ok((path, image)) = images.recv()
+        {
+            match image {
+                Ok(image) => {
+                    paths.push(path);
+                    bytes.extend(image);
+                }
+                Err(reason) => unreadable.push((path, reason)),
+            }
+        }
+        let shape = [paths.len(), pixels.channels, pixels.size, pixels.size];
+        let feeds = Feeds::from([("images".to_owned(), Tensor::u8(shape, bytes))]);
+        (!paths.is_empty()).then(|| Part { paths, feeds: Arc::new(feeds) })
+    }
 }
 
 fn read(path: &Path, pixels: Pixels) -> Result<Vec<u8>, String> {
