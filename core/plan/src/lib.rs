@@ -5,8 +5,8 @@
 //! last, `arena` gives pieces that live at different times one place, `allot` does so for the buffers of a step, `view` follows slices,
 //! transpositions and reshapes into the memory that they read, `place` says where values stand, `targets` which are written where they
 //! will be joined, `uses` who reads a value when views are looked through, `clusters` which elementwise operations run together,
-//! `absorb` what becomes of a value that another kernel can compute on its way, and `whole` which composites have kernels. What is
-//! absent: engines; a pass is told what an engine supports.
+//! `absorb` what becomes of a value that another kernel can compute on its way, `squares` which squares are only summed, and `whole` which
+//! composites have kernels. What is absent: engines; a pass is told what an engine supports.
 
 mod absorb;
 mod allot;
@@ -18,6 +18,7 @@ mod lifetimes;
 mod place;
 mod recompute;
 mod simplify;
+mod squares;
 mod targets;
 mod uses;
 mod view;
@@ -35,6 +36,7 @@ pub use lifetimes::last_uses;
 pub use place::{Place, parts};
 pub use recompute::recompute;
 pub use simplify::simplify;
+pub use squares::{Squares, squares};
 pub use targets::{Targets, targets};
 pub use uses::{Uses, follow, is_view, root, sources};
 pub use view::{RowMap, Starts, View};
