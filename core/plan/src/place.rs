@@ -35,7 +35,7 @@ impl Place {
     }
 
     /// Where values joined along an axis stand if all are parts of one buffer already.
-    pub fn together(places: &[Place], axis: usize) -> Option<Place> {
+    pub(crate) fn together(places: &[Place], axis: usize) -> Option<Place> {
         let Place::At { buffer: one, .. } = places.first()? else { return None };
         let views: Option<Vec<View>> = places
             .iter()
@@ -48,7 +48,7 @@ impl Place {
     }
 
     /// Whether a value stands in a buffer as this view of it says.
-    pub fn is(&self, buffer: usize, view: &View) -> bool {
+    pub(crate) fn is(&self, buffer: usize, view: &View) -> bool {
         matches!(self, Place::At { buffer: own, view: seen } if *own == buffer && seen.sees_as(view))
     }
 }
@@ -57,7 +57,7 @@ impl Place {
 ///
 /// # Panics
 /// When the view is not of the join's shape, or its elements stand in no order.
-pub fn parts(graph: &Graph, join: &Node, view: &View) -> Vec<View> {
+pub(crate) fn parts(graph: &Graph, join: &Node, view: &View) -> Vec<View> {
     let axis = join.attributes.int("axis") as usize;
     let shape = view.shape();
     let mut at = 0;

@@ -144,7 +144,8 @@ impl Lowering<'_> {
     pub(super) fn cluster(&mut self, index: usize) {
         let nodes = self.clusters.clusters[index].nodes.clone();
         // A product may have taken it along, or a sum computes it by itself.
-        if nodes.is_empty() || matches!(nodes[..], [one] if self.is_summed_square(one)) {
+        let summed = |n: usize| self.squares.contains_key(&self.graph.nodes[n].results[0]);
+        if nodes.is_empty() || matches!(nodes[..], [one] if summed(one)) {
             return;
         }
         self.name(&nodes);

@@ -29,7 +29,7 @@ pub(crate) use custom::check;
 use fer_cpu_kernels::{elementwise::Element, simd::Isa};
 use fer_engine::{Call, EngineError, Result};
 use fer_graph::{DType, Definition, Graph, Node, Value};
-use fer_plan::{Clusters, Place, Targets, Uses, View};
+use fer_plan::{Clusters, Place, Squares, Targets, Uses, View, squares};
 pub(crate) use supports::{KERNELS, supports};
 
 use crate::{
@@ -64,6 +64,8 @@ pub(crate) struct Lowering<'g> {
     graph: &'g Graph,
     options: &'g Options,
     uses: Uses,
+    /// Squares that their sums compute on the way.
+    squares: Squares,
     clusters: Clusters,
     buffers: Vec<Buffer>,
     constants: Vec<Block>,
@@ -88,10 +90,12 @@ pub(crate) fn lower(graph: &Graph, options: &Options) -> Result<Plan> {
     let uses = Uses::of(graph);
     let mut clusters = Clusters::of(graph, &uses, !options.is_off("elementwise"));
     clusters.hurry(graph, &uses);
+    let squares = if options.is_off("sum_of_squares") { Squares::new() } else { squares(graph, &uses) };
     let mut lowering = Lowering {
         graph,
         options,
         uses,
+        squares,
         clusters,
         buffers: vec![],
         constants: vec![],

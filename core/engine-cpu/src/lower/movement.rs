@@ -2,7 +2,7 @@
 
 use fer_cpu_kernels::{copy, elementwise::Element, random};
 use fer_graph::{Node, Value};
-use fer_plan::{View, parts, targets};
+use fer_plan::{Joining, View, joined, targets};
 
 use super::{Lowering, Place, shared};
 use crate::step::{BufferId, Home};
@@ -12,55 +12,23 @@ impl Lowering<'_> {
     pub(super) fn seen(&mut self, index: usize) -> Place {
         let (graph, node) = (self.graph, &self.graph.nodes[index]);
         if node.op.is("concatenate") {
-            return self.joined(node);
+            let target = self.targets.get(&node.results[0]).cloned();
+            // What is copied for the join is not the work of the node that asks for it.
+            let label = self.label.clone();
+            self.label.op = "concatenate".into();
+            let place = joined(self, graph, node, target);
+            self.label = label;
+            return place;
         }
         let operand = node.operands[0];
         self.place(operand).seen(graph, node, || self.dense(operand))
     }
 
-    /// Where joined values stand: in the memory of the one value that all are parts of, or in one that they are written to.
-    fn joined(&mut self, join: &Node) -> Place {
-        let value = join.results[0];
-        let target = self.targets.get(&value).cloned();
-        if target.is_none() {
-            let places: Vec<Place> = join.operands.iter().map(|&o| self.place(o)).collect();
-            if let Some(place) = Place::together(&places, join.attributes.int("axis") as usize) {
-                return place;
-            }
-        }
-        let (buffer, view) = target.unwrap_or_else(|| (self.joining(value), View::dense(self.graph.shape(value))));
-        self.write_parts(join, buffer, &view);
-        Place::At { buffer, view }
-    }
-
-    /// Copies those parts of a join that were not written to their place already.
-    fn write_parts(&mut self, join: &Node, buffer: BufferId, view: &View) {
-        let label = self.label.clone();
-        self.label.op = "concatenate".into();
-        for (part, &operand) in parts(self.graph, join, view).iter().zip(&join.operands) {
-            let place = self.place(operand);
-            if place.is(buffer, part) {
-                continue;
-            }
-            let (from, view) = match place {
-                Place::At { buffer, view } => (buffer, view),
-                Place::Splat(_) => (self.dense(operand), View::dense(self.graph.shape(operand))),
-            };
-            self.copy(from, &view, buffer, part);
-        }
-        self.label = label;
-    }
-
     /// Decides which values are written where they will be joined.
     pub(super) fn join(&mut self) {
         if !self.options.is_off("concatenate") {
-            self.targets = targets(self.graph, |value| self.joining(value));
+            self.targets = targets(self.graph, |value| self.room(value));
         }
-    }
-
-    /// A buffer for a join's result.
-    fn joining(&mut self, value: Value) -> BufferId {
-        self.buffer(self.graph.ty(value).elements(), self.elements[value.index()], Home::Arena)
     }
 
     /// Copies elements from one view to another of the same shape.
@@ -141,6 +109,24 @@ impl Lowering<'_> {
             let key = a.read::<i32>(0);
             random::uniform([key[0], key[1], key[2]], stream, a.write(0));
         });
+    }
+}
+
+impl Joining for Lowering<'_> {
+    fn place(&mut self, value: Value) -> Place {
+        self.place(value)
+    }
+
+    fn dense(&mut self, value: Value) -> BufferId {
+        self.dense(value)
+    }
+
+    fn room(&mut self, join: Value) -> BufferId {
+        self.buffer(self.graph.ty(join).elements(), self.elements[join.index()], Home::Arena)
+    }
+
+    fn copy(&mut self, from: BufferId, view: &View, to: BufferId, target: &View) {
+        self.copy(from, view, to, target);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sums and maxima over axes.
 
 use fer_cpu_kernels::{elementwise::Element, reduce};
-use fer_graph::{DType, Definition, Node, Value};
+use fer_graph::Node;
 
 use super::Lowering;
 use crate::step::Home;
@@ -9,7 +9,7 @@ use crate::step::Home;
 impl Lowering<'_> {
     /// Neighbouring axes at once, from the innermost group outwards.
     pub(super) fn reduce(&mut self, node: &Node) {
-        if let Some(x) = self.squared(node) {
+        if let Some(&x) = self.squares.get(&node.operands[0]) {
             let (isa, from, to) = (self.isa(), self.dense(x), self.output(node.results[0]));
             self.emit([from], [to], move |a| a.write(0)[0] = reduce::sum_of_squares(isa, a.read(0)));
             return;
@@ -37,27 +37,5 @@ impl Lowering<'_> {
             });
             from = to;
         }
-    }
-
-    /// The value whose squares, and nothing else, a node sums.
-    pub(super) fn squared(&self, node: &Node) -> Option<Value> {
-        let Definition::Node(index, _) = self.graph.definition(node.operands[0]) else { return None };
-        self.is_summed_square(index).then(|| self.graph.nodes[index].operands[0])
-    }
-
-    /// Whether a node is a square whose only use is to be summed whole: the norm of a gradient.
-    pub(super) fn is_summed_square(&self, index: usize) -> bool {
-        let node = &self.graph.nodes[index];
-        let result = node.results[0];
-        let [reader] = self.uses.readers[result.index()][..] else { return false };
-        let sum = &self.graph.nodes[reader];
-        !self.options.is_off("sum_of_squares")
-            && node.op.is("multiply")
-            && node.operands[0] == node.operands[1]
-            && self.graph.ty(result).dtype == DType::Float
-            && !self.uses.leaves[result.index()]
-            && sum.op.is("reduce_sum")
-            && sum.operands[0] == result
-            && sum.attributes.ints("axes").len() == self.graph.shape(result).len()
     }
 }

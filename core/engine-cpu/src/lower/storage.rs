@@ -103,7 +103,8 @@ impl Lowering<'_> {
     fn can_read(&self, index: usize, operand: usize) -> bool {
         let node = &self.graph.nodes[index];
         let is_norms = node.op.adjoint && node.op.def.name == "layer_norm" && operand == 3;
-        let is_summed = (node.op.is("reduce_sum") || node.op.is("reduce_max")) && self.squared(node).is_none();
+        let is_summed =
+            (node.op.is("reduce_sum") || node.op.is("reduce_max")) && !self.squares.contains_key(&node.operands[0]);
         let is_image = image_operands(node).contains(&operand);
         // The adjoint asks for no more than its size.
         let is_resized = node.op.adjoint && node.op.def.name == "resize" && operand == 0;
@@ -186,7 +187,7 @@ impl Lowering<'_> {
     }
 
     fn is_elementwise(&self, index: usize) -> bool {
-        self.clusters.of[index].is_some() && !self.is_summed_square(index)
+        self.clusters.of[index].is_some() && !self.squares.contains_key(&self.graph.nodes[index].results[0])
     }
 }
 

@@ -15,7 +15,7 @@ impl Lowering<'_> {
     pub(super) fn cluster(&mut self, index: usize) {
         let mut nodes = self.clusters.clusters[index].nodes.clone();
         // Whoever sums a square computes it on the way.
-        nodes.retain(|&n| !self.is_summed_square(n));
+        nodes.retain(|&n| !self.squares.contains_key(&self.graph.nodes[n].results[0]));
         if !nodes.is_empty() {
             self.name(&nodes);
             self.together(&nodes);

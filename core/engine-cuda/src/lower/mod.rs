@@ -26,7 +26,7 @@ use std::collections::HashMap;
 pub(crate) use custom::check;
 use fer_engine::{Call, EngineError, Result};
 use fer_graph::{DType, Definition, Graph, Node, Value};
-use fer_plan::{Clusters, Place, Targets, Uses, View, is_view};
+use fer_plan::{Clusters, Place, Squares, Targets, Uses, View, is_view, squares};
 pub(crate) use supports::{KERNELS, supports};
 
 use crate::{
@@ -41,6 +41,8 @@ pub(crate) struct Lowering<'g> {
     graph: &'g Graph,
     options: &'g Options,
     uses: Uses,
+    /// Squares that their sums compute on the way.
+    squares: Squares,
     clusters: Clusters,
     /// What each value is stored as.
     stored: Vec<Element>,
@@ -69,10 +71,12 @@ pub(crate) struct Lowering<'g> {
 pub(crate) fn lower(graph: &Graph, options: &Options) -> Result<Plan> {
     let uses = Uses::of(graph);
     let clusters = Clusters::of(graph, &uses, !options.is_off("elementwise"));
+    let squares = if options.is_off("sum_of_squares") { Squares::new() } else { squares(graph, &uses) };
     let mut lowering = Lowering {
         graph,
         options,
         uses,
+        squares,
         clusters,
         stored: storage::of(graph, options),
         arguments: vec![],

@@ -1,6 +1,6 @@
 //! Sums of squares: the norms of gradients, many in a launch.
 
-use fer_graph::{DType, Definition, Node, Value};
+use fer_graph::{Definition, Node, Value};
 use fer_plan::{View, root};
 
 use super::Fold;
@@ -20,7 +20,7 @@ impl Lowering<'_> {
     /// The sum of squares, if that is what a node is. Those that one cluster reads are computed together when the last of them is due.
     pub(super) fn sum_of_squares(&mut self, node: &Node) -> bool {
         let graph = self.graph;
-        let Some(x) = self.squared(node) else { return false };
+        let Some(&x) = self.squares.get(&node.operands[0]) else { return false };
         let group = self.read_together(node);
         let [_, .., last] = group[..] else {
             let from = self.dense(x);
@@ -31,7 +31,7 @@ impl Lowering<'_> {
         if std::ptr::eq(node, &graph.nodes[last]) {
             let mut arrays = vec![];
             for node in group.iter().map(|&n| &graph.nodes[n]) {
-                if let Some(x) = self.squared(node) {
+                if let Some(&x) = self.squares.get(&node.operands[0]) {
                     arrays.push((node.results[0], self.dense(x)));
                 }
             }
@@ -51,7 +51,8 @@ impl Lowering<'_> {
             let result = node.results[0].index();
             let [first, rest @ ..] = &self.uses.readers[result][..] else { return None };
             let cluster = self.clusters.of[*first]?;
-            let computed = matches!(graph.definition(root(graph, self.squared(node)?)), Definition::Node(..));
+            let computed =
+                matches!(graph.definition(root(graph, *self.squares.get(&node.operands[0])?)), Definition::Node(..));
             let alone = !self.uses.leaves[result] && rest.iter().all(|&r| self.clusters.of[r] == Some(cluster));
             (computed && alone).then_some(cluster)
         };
@@ -97,27 +98,5 @@ impl Lowering<'_> {
             let view = one.expect("a dense view can be cut anywhere");
             self.places[result.index()] = Some(Place::At { buffer: sums, view });
         }
-    }
-
-    /// The value whose squares, and nothing else, a node sums.
-    fn squared(&self, node: &Node) -> Option<Value> {
-        let Definition::Node(index, _) = self.graph.definition(node.operands[0]) else { return None };
-        self.is_summed_square(index).then(|| self.graph.nodes[index].operands[0])
-    }
-
-    /// Whether a node is a square whose only use is to be summed whole: the norm of a gradient.
-    pub(in crate::lower) fn is_summed_square(&self, index: usize) -> bool {
-        let node = &self.graph.nodes[index];
-        let result = node.results[0];
-        let [reader] = self.uses.readers[result.index()][..] else { return false };
-        let sum = &self.graph.nodes[reader];
-        !self.options.is_off("sum_of_squares")
-            && node.op.is("multiply")
-            && node.operands[0] == node.operands[1]
-            && self.graph.ty(result).dtype == DType::Float
-            && !self.uses.leaves[result.index()]
-            && sum.op.is("reduce_sum")
-            && sum.operands[0] == result
-            && sum.attributes.ints("axes").len() == self.graph.shape(result).len()
     }
 }
