@@ -2,7 +2,7 @@
 
 use fer_engine::{
     Engine, EngineError, Executable, Feeds, Store, Tensor,
-    conformance::steps::{self, Entries, feeds, numbers, prepare, training_step},
+    conformance::steps::{self, Entries, feeds, numbers, prepare, training_step, work_of_a_join},
 };
 use fer_engine_cpu::{CpuEngine, Factors, Isa, Options};
 use fer_graph::{Builder, Init, TensorType, ops::AdamConstants};
@@ -303,4 +303,13 @@ fn what_is_read_in_two_orders_is_not_overwritten() {
             }
         }
     }
+}
+
+/// What is copied for a product is not the product's work.
+#[test]
+fn work_is_counted_once() {
+    let calls = work_of_a_join(&engine(&[])).unwrap();
+    let joins: Vec<u64> = calls.iter().filter(|(op, _)| op == "concatenate").map(|&(_, flops)| flops).collect();
+    assert_eq!(joins, [0, 0], "{calls:?}");
+    assert_eq!(calls.iter().map(|(_, flops)| flops).sum::<u64>(), 2 * 8 * 8 * 16, "{calls:?}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fer_cuda_emulator::EmulatedDevice;
 use fer_engine::{
     Data, Engine, EngineError, Executable, Feeds, Precision as Floats, Store, Tensor,
-    conformance::steps::{entries, feeds, numbers, prepare, train, training_step},
+    conformance::steps::{entries, feeds, numbers, prepare, train, training_step, work_of_a_join},
 };
 use fer_engine_cuda::{CudaEngine, Options, Precision};
 use fer_engine_dfdx::DfdxEngine;
@@ -268,4 +268,13 @@ fn wrong_arguments_are_told_before_anything_runs() {
     assert!(matches!(wrong, EngineError::WrongType { ref name, .. } if name == "step"), "{wrong:?}");
     let empty = executable.run(engine.store().as_mut(), &feeds(1)).unwrap_err();
     assert!(matches!(empty, EngineError::MissingState { .. }), "{empty:?}");
+}
+
+/// What is copied for a product is not the product's work.
+#[test]
+fn work_is_counted_once() {
+    let calls = work_of_a_join(&engine(EmulatedDevice::new(), Precision::F32, &[])).unwrap();
+    let joins: Vec<u64> = calls.iter().filter(|(op, _)| op == "concatenate").map(|&(_, flops)| flops).collect();
+    assert_eq!(joins, [0, 0], "{calls:?}");
+    assert_eq!(calls.iter().map(|(_, flops)| flops).sum::<u64>(), 2 * 8 * 8 * 16, "{calls:?}");
 }

@@ -18,6 +18,7 @@ impl Lowering<'_> {
             // What is copied for the join is not the work of the node that asks for it.
             let label = self.label.clone();
             self.label.op = "concatenate".into();
+            self.label.flops = 0;
             let place = joined(self, graph, node, target);
             self.label = label;
             return place;

@@ -44,6 +44,34 @@ pub fn training_step() -> Result<Graph, GraphError> {
     Ok(b.finish())
 }
 
+/// A product that reads a join as one matrix, so that it has to be copied.
+fn product_of_a_join() -> Result<Graph, GraphError> {
+    let b = Builder::new("join");
+    let [one, other] = ["a", "b"].map(|name| b.input(name, TensorType::float([4, 8])));
+    let weight = b.input("weight", TensorType::float([16, 8]))?;
+    b.output("y", b.linear(b.concatenate(&[one?, other?], 0)?, weight, None)?);
+    Ok(b.finish())
+}
+
+/// What each call is for, with its floating-point operations, where a join is copied for a product of 8 by 8 by 16.
+///
+/// # Errors
+/// Those of the engine.
+pub fn work_of_a_join(engine: &dyn Engine) -> Result<Vec<(String, u64)>> {
+    let graph = product_of_a_join()?;
+    let of = |a: &fer_graph::Argument| {
+        let shape = graph.shape(a.value).to_vec();
+        let count = shape.iter().product();
+        (a.name.clone(), Tensor::f64(shape, numbers(count, 1)))
+    };
+    let inputs: Feeds = graph.arguments.iter().map(of).collect();
+    let mut calls = vec![];
+    let executable = engine.compile(&graph)?;
+    executable
+        .run_timed(engine.store().as_mut(), &inputs, &mut |call, _| calls.push((call.op.to_string(), call.flops)))?;
+    Ok(calls)
+}
+
 /// One AdamW step of every parameter, whose moments are `NAME.m` and `NAME.v`.
 ///
 /// # Errors
