@@ -115,16 +115,24 @@ __device__ __forceinline__ void conv_kernel_grad_tensor(const X* x, const G* g, 
             }
         }
     }
-    float* piece = partial + ((u64)blockIdx.x * s.groups + group) * s.out_channels * kept;
+    const u64 piece = ((u64)blockIdx.x * s.groups + group) * s.out_channels * kept;
 #pragma unroll
     for (int h = 0; h < HIGH; ++h) {
 #pragma unroll
         for (int j = 0; j < WIDE; ++j) {
 #pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                int out = first_out + h * 16 + (lane >> 2) + i / 2 * 8;
-                int k = first_kept + (warp * WIDE + j) * 8 + (lane & 3) * 2 + i % 2;
-                if (out < s.out_channels && k < kept) piece[(u64)out * kept + k] = sum[h][j][i];
+            for (int half = 0; half < 2; ++half) {
+                int out = first_out + h * 16 + (lane >> 2) + half * 8;
+                int k = first_kept + (warp * WIDE + j) * 8 + (lane & 3) * 2;
+                if (out >= s.out_channels || k >= kept) continue;
+                u64 at = piece + (u64)out * kept + k;
+                float of[2] = {sum[h][j][2 * half], sum[h][j][2 * half + 1]};
+                if (k + 1 < kept && (at & 1) == 0) {
+                    store_pair(partial + at, of[0], of[1]);
+                } else {
+                    partial[at] = of[0];
+                    if (k + 1 < kept) partial[at + 1] = of[1];
+                }
             }
         }
     }
