@@ -34,6 +34,8 @@ impl Case {
 }
 
 const WINDOWS: Case = Case::new(6, 2, 49, 32, 3);
+/// The largest, which take most of a block's shared memory.
+const FULL_WINDOWS: Case = Case::new(2, 1, 64, 64, 1);
 const PLAIN_WINDOWS: Case = Case::new(5, 1, 17, 64, 0);
 const IMAGE: Case = Case::new(1, 2, 197, 64, 0);
 const BIASED_IMAGE: Case = Case { far: f64::NEG_INFINITY, ..Case::new(2, 1, 130, 48, 1) };
@@ -164,6 +166,7 @@ fn check_all(case: Case) {
 #[test]
 fn windows_with_a_bias() {
     check_all(WINDOWS);
+    check_all(FULL_WINDOWS);
 }
 
 #[test]
