@@ -6,12 +6,14 @@
 //! slices, transpositions and reshapes into the memory that they read, `matrices` sees matrices there, `place` says where values
 //! stand, `joined` where joined ones do, `targets` which are written where they will be joined, `uses` who reads a value when views
 //! are looked through, `clusters` which elementwise operations run together, `absorb` what becomes of a value that another kernel can
-//! compute on its way, `squares` which squares are only summed, and `whole` which composites have kernels. What is absent: engines; a
+//! compute on its way, `arranged` values of which another order of rows is read,
+//! `squares` which squares are only summed, and `whole` which composites have kernels. What is absent: engines; a
 //! pass is told what an engine supports.
 
 mod absorb;
 mod allot;
 mod arena;
+mod arranged;
 mod clusters;
 mod inline;
 mod join;
@@ -32,6 +34,7 @@ mod whole;
 pub use absorb::Absorb;
 pub use allot::{Touched, allot};
 pub use arena::{Arena, Life, pack};
+pub use arranged::{Arranged, arranged};
 pub use clusters::{Cluster, Clusters, is_elementwise};
 pub use inline::inline;
 pub use join::join;

@@ -60,20 +60,50 @@ fn a_large_mean_does_not_cancel() {
     case.check("batch norm", F32, 3e-4);
 }
 
+/// Swin's shifted windows of three images of 8 x 8 tokens: rolled by two, cut into windows of four by four.
+fn windows(b: &Builder, x: Value) -> Result<Value> {
+    let halves = |x: Value, axis: usize| -> Result<Value> {
+        b.concatenate(&[b.slice_axis(x, axis, 2, 8)?, b.slice_axis(x, axis, 0, 2)?], axis)
+    };
+    let rolled = halves(halves(b.reshape(x, &[3, 8, 8, 24])?, 1)?, 2)?;
+    let cut = b.reshape(rolled, &[3, 2, 4, 2, 4, 24])?;
+    b.reshape(b.transpose(cut, &[0, 1, 3, 2, 4, 5])?, &[12, 16, 24])
+}
+
+/// A norm whose result is read by a product alone computes its rows in the order in which that reads them.
+#[test]
+fn layer_norms_give_windows() {
+    let product = |b: &Builder, c: &mut Inputs, x: Value, name: &str| {
+        let weight = c.input(b, name, &[8, 24])?;
+        b.linear(windows(b, x)?, weight, None)
+    };
+    let case = Case::new(|b, c| {
+        let y = layer_norm(b, c, &[3, 8, 8, 24], 0.0, Ok)?;
+        product(b, c, y, "of windows")
+    });
+    case.check("given windows", F32, 4e-6);
+    case.check("given windows", BF16, 2e-2);
+    let forward: Vec<String> = case.calls().into_iter().take_while(|op| op != "multiply").collect();
+    assert_eq!(forward, ["layer_norm", "linear"]);
+    // Of rows that are in another order already.
+    let case = Case::new(|b, c| {
+        let y = layer_norm(b, c, &[3, 8, 8, 24], 0.0, |x| windows(b, x))?;
+        product(b, c, y, "of windows")
+    });
+    case.check("windows of windows", F32, 4e-6);
+    // Where the rows are read in two orders, they stand in their own.
+    let case = Case::new(|b, c| {
+        let y = layer_norm(b, c, &[3, 8, 8, 24], 0.0, Ok)?;
+        let again = product(b, c, windows(b, y)?, "of windows of windows")?;
+        b.add(product(b, c, y, "of windows")?, again)
+    });
+    case.check("two orders", F32, 4e-6);
+}
+
 #[test]
 fn layer_norms_follow_windows() {
-    // Swin's shifted windows: rolled by two, cut into windows of four by four; read where they stand, forward and backward.
-    let case = Case::new(|b, c| {
-        let windows = |x: Value| {
-            let halves = |x: Value, axis: usize| -> Result<Value> {
-                b.concatenate(&[b.slice_axis(x, axis, 2, 8)?, b.slice_axis(x, axis, 0, 2)?], axis)
-            };
-            let rolled = halves(halves(x, 1)?, 2)?;
-            let cut = b.reshape(rolled, &[3, 2, 4, 2, 4, 24])?;
-            b.reshape(b.transpose(cut, &[0, 1, 3, 2, 4, 5])?, &[12, 16, 24])
-        };
-        layer_norm(b, c, &[3, 8, 8, 24], 0.0, windows)
-    });
+    // Read where they stand, forward and backward.
+    let case = Case::new(|b, c| layer_norm(b, c, &[3, 8, 8, 24], 0.0, |x| windows(b, x)));
     case.check("windows", F32, 2e-6);
     // The copy is the gradient of x, as it leaves.
     assert_eq!(case.calls(), ["layer_norm", "multiply", "layer_norm_vjp", "layer_norm_vjp", "copy"]);

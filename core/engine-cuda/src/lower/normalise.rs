@@ -3,7 +3,7 @@
 mod batch_norm;
 
 use fer_graph::{Node, Value};
-use fer_plan::{RowMap, Starts};
+use fer_plan::{Arranged, RowMap, Starts, arranged};
 
 use super::{Lowering, Place, reduce::Columns};
 use crate::{Element, kernels::Family, lower::call::Kernel, plan::BufferId};
@@ -59,19 +59,10 @@ impl Team {
 /// Where the rows of a value stand.
 struct Rows {
     buffer: BufferId,
-    table: Option<BufferId>,
-    first: usize,
-    stride: usize,
+    starts: Starts,
     /// Whether every row begins at a multiple of four elements.
     aligned: bool,
     dense: bool,
-}
-
-impl Kernel {
-    /// The rows as a kernel takes them: a pointer, and the three parts of `RowStarts`.
-    fn rows(self, rows: &Rows) -> Kernel {
-        self.read(rows.buffer).read_if(rows.table).long(rows.first).long(rows.stride)
-    }
 }
 
 impl Lowering<'_> {
@@ -81,19 +72,24 @@ impl Lowering<'_> {
             && let Some(RowMap { step: 1, starts, .. }) = view.rows(width)
         {
             let dense = view.is_dense(self.buffers[buffer].elements);
-            return match starts {
-                Starts::Every { offset: first, stride, .. } => {
-                    let aligned = first % 4 == 0 && stride % 4 == 0;
-                    Rows { buffer, table: None, first, stride, aligned, dense }
-                }
-                Starts::At(starts) => {
-                    let table = Some(self.table(&starts));
-                    Rows { buffer, table, first: 0, stride: 0, aligned: starts.iter().all(|s| s % 4 == 0), dense }
-                }
+            let aligned = match &starts {
+                Starts::Every { offset, stride, .. } => offset % 4 == 0 && stride % 4 == 0,
+                Starts::At(starts) => starts.iter().all(|s| s % 4 == 0),
             };
+            return Rows { buffer, starts, aligned, dense };
         }
         let buffer = self.dense(value);
-        Rows { buffer, table: None, first: 0, stride: width, aligned: width.is_multiple_of(4), dense: true }
+        let starts = Starts::Every { offset: 0, stride: width, count: self.graph.ty(value).elements() / width };
+        Rows { buffer, starts, aligned: width.is_multiple_of(4), dense: true }
+    }
+
+    /// The rows as a kernel takes them: a pointer, and the three parts of `RowStarts`.
+    fn give_rows(&mut self, kernel: Kernel, rows: &Rows) -> Kernel {
+        let (table, first, stride) = match &rows.starts {
+            Starts::Every { offset, stride, .. } => (None, *offset, *stride),
+            Starts::At(starts) => (Some(self.table(starts)), 0, 0),
+        };
+        kernel.read(rows.buffer).read_if(table).long(first).long(stride)
     }
 
     /// A kernel of the family for rows, by the elements of what it reads and writes.
@@ -126,17 +122,35 @@ impl Lowering<'_> {
         wanted
     }
 
+    /// Where all that read a norm's result read its rows in another order, as windows of tokens, they are computed in that order: the rows
+    /// that go into it are, and what is read stands densely.
+    fn arrange(&mut self, value: Value, x: &mut Rows) -> Option<BufferId> {
+        if self.options.is_off("absorb") || self.targets.contains_key(&value) {
+            return None;
+        }
+        let Arranged { value: read, rows } = arranged(self.graph, &self.uses, value)?;
+        let start = |row: usize| match &x.starts {
+            Starts::Every { offset, stride, .. } => u32::try_from(offset + row * stride).ok(),
+            Starts::At(starts) => Some(starts[row]),
+        };
+        x.starts = Starts::At(rows.into_iter().map(start).collect::<Option<_>>()?);
+        // Rows are not written where they are read.
+        x.dense = false;
+        Some(self.output_as(read, self.stored[value.index()]))
+    }
+
     pub(super) fn layer_norm(&mut self, node: &Node) {
         let [x, weight, bias] = [0, 1, 2].map(|i| node.operands[i]);
         let (rows, width) = self.row_sizes(x);
-        let x = self.norm_rows(x, width);
+        let mut x = self.norm_rows(x, width);
         let [weight, bias] = [weight, bias].map(|v| self.dense_as(v, Element::F32));
-        let y = self.output(node.results[0]);
+        let y = self.arrange(node.results[0], &mut x).unwrap_or_else(|| self.output(node.results[0]));
         let team = Team::of(width, x.aligned);
         let kernel = self
             .row_kernel("LAYER_NORM_FORWARD", &[x.buffer, y], team, &[])
-            .grid([rows.div_ceil(team.rows()), 1, 1], team.block())
-            .rows(&x)
+            .grid([rows.div_ceil(team.rows()), 1, 1], team.block());
+        let kernel = self
+            .give_rows(kernel, &x)
             .read(weight)
             .read(bias)
             .write(y)
@@ -176,11 +190,11 @@ impl Lowering<'_> {
         let like = [add.as_ref().map_or(weight, |add| add.buffer), dx.unwrap_or(weight)];
         let mut kernel = self
             .row_kernel("LAYER_NORM_BACKWARD", &[x.buffer, g.buffer, like[0], like[1]], team, &[])
-            .grid([blocks, 1, 1], team.block())
-            .rows(&x)
-            .rows(&g);
+            .grid([blocks, 1, 1], team.block());
+        kernel = self.give_rows(kernel, &x);
+        kernel = self.give_rows(kernel, &g);
         kernel = match &add {
-            Some(add) => kernel.rows(add),
+            Some(add) => self.give_rows(kernel, add),
             None => kernel.null().null().long(0).long(0),
         };
         let mut kernel = kernel
