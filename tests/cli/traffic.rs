@@ -14,11 +14,11 @@ use crate::kernels::{shown, step};
 /// Of each experiment that is shown to a card's compiler: how much of what is moved had to be, of memory and of the passes over shared
 /// memory. What was found, rounded down: a change that makes less of it is to be looked at.
 const LEAST: [(&str, [f64; 2]); 7] = [
-    ("table1/swin_proposed", [0.85, 0.86]),
+    ("table1/swin_proposed", [0.84, 0.86]),
     ("table1/vit_proposed", [0.79, 0.88]),
     ("table1/convit_vanilla", [0.90, 0.97]),
     ("table1/xcit_vanilla", [0.86, 0.83]),
-    ("swin_nr_fpdls", [0.83, 0.86]),
+    ("swin_nr_fpdls", [0.82, 0.86]),
     // In tf32.
     ("table1/swin_proposed", [0.87, 0.90]),
     ("table1/vit_proposed", [0.84, 0.90]),
