@@ -28,6 +28,7 @@ pub fn arranged(graph: &Graph, uses: &Uses, value: Value) -> Option<Arranged> {
     let width = *graph.shape(value).last()?;
     let map = view_of(graph, value, read)?.rows(width).filter(|map| map.step == 1 || width == 1)?;
     let rows: Option<Vec<usize>> = match &map.starts {
+        // All rows at even distances are in their own order.
         Starts::Every { .. } => None,
         Starts::At(starts) => {
             starts.iter().map(|&s| s as usize).map(|s| s.is_multiple_of(width).then_some(s / width)).collect()
