@@ -97,12 +97,7 @@ __device__ __forceinline__ void query_pass(const Backward<F, Bias, Given>& x, co
             if (sweep == 0) {
 #pragma unroll
                 for (int half = 0; half < 2; half++) {
-                    float now = largest[half];
-#pragma unroll
-                    for (int j = 0; j < N; j++) now = fmaxf(now, fmaxf(p[j][2 * half], p[j][2 * half + 1]));
-                    now = row_max(now);
-                    float less = finite(now), shrink = power_of_two(largest[half] - less);
-                    largest[half] = now;
+                    float shrink, less = raise<N>(largest[half], shrink, p, half);
                     if (!ONE) total[half] *= shrink;
                     if (!ONE) mean[half] *= shrink;
 #pragma unroll

@@ -258,6 +258,19 @@ __device__ __forceinline__ void scores(float c[N][4], float scale, const float* 
     }
 }
 
+// Takes another tile's scores of one of a lane's two rows into its largest: gives what to subtract from scores from here on, and by what
+// sums of earlier exponentials shrink for it.
+template <int N> __device__ __forceinline__ float raise(float& largest, float& shrink, const float c[N][4], int half) {
+    float now = largest;
+#pragma unroll
+    for (int j = 0; j < N; j++) now = fmaxf(now, fmaxf(c[j][2 * half], c[j][2 * half + 1]));
+    now = row_max(now);
+    float less = finite(now);
+    shrink = power_of_two(largest - less);
+    largest = now;
+    return less;
+}
+
 // The rows of a tile of keys, and of values, that is N times eight keys wide: products over keys take whole steps.
 template <class F, int N> struct Keys {
     static const int ROWS = Steps<F, N>::COUNT * Chunks<F>::NUMBERS * 2;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::Shape;
 use crate::lower::factor::Factor;
 
-/// The widest matrices that tensor cores are used for, in words: wider ones take more registers than there are.
+/// The widest matrices that tensor cores are used for, in words: a lane keeps half as many of each factor in registers.
 const WIDEST: usize = 64;
 /// Warps of a block at most, with 16 rows each.
 const WARPS: usize = 7;
