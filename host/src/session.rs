@@ -76,7 +76,7 @@ impl FromStr for EngineArgument {
 pub enum PrecisionArgument {
     F32,
     F64,
-    /// Factors of products rounded to ten bits of mantissa, by the engine cuda
+    /// Factors of products, convolutions and attention rounded to ten bits of mantissa, by the engine cuda
     Tf32,
     /// Factors of products, convolutions and attention in bfloat16, and what only they read; everything else in f32
     Bf16,

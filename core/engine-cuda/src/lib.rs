@@ -45,8 +45,8 @@ use crate::{
 pub enum Precision {
     #[default]
     F32,
-    /// Factors of matrix products, of convolutions and, up to a width of 64, of attention are rounded to ten bits of mantissa on their way
-    /// into the tensor cores.
+    /// Factors of matrix products, of convolutions that are not depthwise, and of attention up to 64 wide are rounded to ten bits of mantissa
+    /// for the tensor cores.
     Tf32,
     /// Factors of products and the activations between layers are bfloat16; weights, their gradients, statistics, sums, softmax and
     /// losses are f32.

@@ -172,7 +172,7 @@ pub enum Precision {
     #[default]
     F32,
     F64,
-    /// f32, but factors of products are rounded to ten bits of mantissa inside the tensor cores of a card.
+    /// f32, but factors of products, convolutions and attention are rounded to ten bits of mantissa for the tensor cores of a card.
     Tf32,
     /// Products of numbers rounded to bfloat16; their sums, statistics, losses and weights are f32.
     Bf16,

@@ -123,7 +123,7 @@ fn largest(row: &[f64]) -> usize {
 /// An image, and its numbers or why it has none.
 type Image = (PathBuf, Result<Vec<u8>, String>);
 
-/// Reads images in their order, as many at a time as a batch has, on all cores. Ends early where nobody wants them any more.
+/// Reads images in their order, as many side by side as a batch has and there are cores for. Ends early where nobody wants them any more.
 fn read_all(files: &[PathBuf], pixels: Pixels, batch: usize, to: &SyncSender<Image>) {
     for part in files.chunks(batch) {
         let images: Vec<Image> = part.par_iter().map(|path| (path.clone(), read(path, pixels))).collect();
